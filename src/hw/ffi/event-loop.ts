@@ -1,0 +1,100 @@
+import { checked, E, SysError } from "./errno.ts";
+import { closeFd, O_CLOEXEC } from "./fd.ts";
+import { lastErrno, libc } from "./libc.ts";
+
+export const EPOLLIN = 0x001;
+export const EPOLLOUT = 0x004;
+export const EPOLLERR = 0x008;
+export const EPOLLHUP = 0x010;
+export const EPOLLRDHUP = 0x2000;
+export const EPOLLET = 1 << 31;
+
+const CTL_ADD = 1;
+const CTL_DEL = 2;
+const CTL_MOD = 3;
+const MAX_EVENTS = 64;
+
+// struct epoll_event is packed on x86-64 and naturally aligned elsewhere.
+const EVENT_SIZE = process.arch === "x64" ? 12 : 16;
+const DATA_OFFSET = process.arch === "x64" ? 4 : 8;
+
+export type Callback = (events: number) => void;
+
+/**
+ * An epoll loop for a thread that does nothing else: `run` blocks in the kernel, so no promise, timer or
+ * message event of the thread is served while it runs. All callbacks are synchronous.
+ */
+export class EventLoop {
+  readonly #epfd = checked(libc.epoll_create1(O_CLOEXEC), "epoll_create1");
+  readonly #callbacks = new Map<number, { token: number; callback: Callback }>();
+  readonly #events = new Uint8Array(new ArrayBuffer(EVENT_SIZE * MAX_EVENTS));
+  readonly #view = new DataView(this.#events.buffer);
+  #nextToken = 1;
+  #running = false;
+
+  /** Watches an fd, which stays the caller's. `EPOLLET` with no read is allowed, for eventfds that others own. */
+  add(fd: number, events: number, callback: Callback): void {
+    const token = this.#nextToken++;
+    this.#control(CTL_ADD, fd, events, token);
+    this.#callbacks.set(fd, { token, callback });
+  }
+
+  /** Changes the events of a watched fd. */
+  modify(fd: number, events: number): void {
+    this.#control(CTL_MOD, fd, events, this.#callbacks.get(fd)!.token);
+  }
+
+  /** Stops watching an fd; call it before closing the fd. Unknown fds are ignored. */
+  remove(fd: number): void {
+    if (this.#callbacks.delete(fd)) this.#control(CTL_DEL, fd, 0, 0);
+  }
+
+  /** Serves events until `stop`. */
+  run(): void {
+    this.#running = true;
+    while (this.#running) this.runOnce(-1);
+  }
+
+  stop(): void {
+    this.#running = false;
+  }
+
+  /** Waits up to `timeoutMs` (-1: for ever) for events and serves them; returns how many there were. */
+  runOnce(timeoutMs: number): number {
+    const n = libc.epoll_wait(this.#epfd, this.#events, MAX_EVENTS, timeoutMs);
+    if (n < 0) {
+      const errno = lastErrno();
+      if (errno === E.EINTR) return 0;
+      throw new SysError("epoll_wait", errno);
+    }
+    // A callback may remove a later fd of this batch or reuse its number: the token tells.
+    const ready: [fd: number, token: number, events: number][] = [];
+    for (let i = 0; i < n; i++) {
+      const at = i * EVENT_SIZE;
+      const data = at + DATA_OFFSET;
+      ready.push([
+        this.#view.getInt32(data, true),
+        this.#view.getUint32(data + 4, true),
+        this.#view.getUint32(at, true),
+      ]);
+    }
+    for (const [fd, token, events] of ready) {
+      const entry = this.#callbacks.get(fd);
+      if (entry?.token === token) entry.callback(events);
+    }
+    return n;
+  }
+
+  close(): void {
+    this.#callbacks.clear();
+    closeFd(this.#epfd);
+  }
+
+  #control(op: number, fd: number, events: number, token: number): void {
+    const event = new DataView(new ArrayBuffer(16));
+    event.setUint32(0, events >>> 0, true);
+    event.setInt32(DATA_OFFSET, fd, true);
+    event.setUint32(DATA_OFFSET + 4, token, true);
+    checked(libc.epoll_ctl(this.#epfd, op, fd, new Uint8Array(event.buffer)), "epoll_ctl");
+  }
+}

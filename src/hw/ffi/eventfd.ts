@@ -1,0 +1,21 @@
+import { checked } from "./errno.ts";
+import { O_CLOEXEC, O_NONBLOCK, readFd } from "./fd.ts";
+import { libc } from "./libc.ts";
+
+const ONE = new Uint8Array(new BigUint64Array([1n]).buffer);
+
+/** A new non-blocking eventfd with count 0; the caller owns it. */
+export function createEventfd(): number {
+  return checked(libc.eventfd(0, O_CLOEXEC | O_NONBLOCK), "eventfd");
+}
+
+/** Adds 1 to an eventfd's count. A full counter is already as signalled as it can be, so EAGAIN is no error. */
+export function signalEventfd(fd: number): void {
+  libc.write(fd, ONE, 8);
+}
+
+/** Takes an eventfd's count, 0 when it was not signalled. The fd must be non-blocking. */
+export function drainEventfd(fd: number): bigint {
+  const count = new BigUint64Array(1);
+  return readFd(fd, new Uint8Array(count.buffer), "eventfd") === undefined ? 0n : count[0]!;
+}

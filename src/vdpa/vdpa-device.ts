@@ -1,0 +1,73 @@
+import type { MappablePage } from "../hw/pci-function.ts";
+import type { GuestMemory } from "../memory/guest-memory.ts";
+
+/** A virtqueue as the front-end described it. Fds are the session's and stay open while the ring runs. */
+export interface VringConfig {
+  /** Virtqueue index. */
+  readonly index: number;
+  /** Entries. */
+  readonly size: number;
+  readonly descGpa: bigint;
+  /** Available ring (split) or driver area (packed). */
+  readonly driverGpa: bigint;
+  /** Used ring (split) or device area (packed). */
+  readonly deviceGpa: bigint;
+  /** Position as in SET_VRING_BASE. */
+  readonly base: number;
+  /** Eventfd that the guest signals; -1 when the guest's kicks do not come by eventfd. */
+  readonly kickFd: number;
+  /** Eventfd that interrupts the guest; -1 for none. */
+  readonly callFd: number;
+  readonly enabled: boolean;
+}
+
+/** How a kick reaches the device. */
+export type DoorbellKind = "host-notifier" | "ioeventfd" | "relay" | "none";
+
+/**
+ * The vDPA operations, as in the 2019 DPDK series: what a vhost-user session may ask of a device. All calls are
+ * synchronous and either complete or throw an OperatorError and leave the device reset or as it was.
+ */
+export interface VdpaDevice {
+  readonly type: "net" | "blk";
+  /** Guest memory as mapped for this device. */
+  readonly memory: GuestMemory;
+  /** Data virtqueues that can be served. */
+  readonly maxQueues: number;
+  /** Answer to GET_QUEUE_NUM: queue pairs for net, queues for blk. */
+  getQueueNum(): number;
+  /** Virtio feature bits that the front-end may choose from (without the vhost-user bits 26 and 30). */
+  getFeatures(): bigint;
+  /** Vhost-user protocol feature bits that this device can carry. */
+  getProtocolFeatures(): bigint;
+  maxQueueSize(index: number): number;
+  /** Largest MTU in bytes that may be set. */
+  readonly maxMtu: number;
+
+  /** Whether a ring of these features can start at this base; the reason when it can not. */
+  baseProblem(features: bigint, base: number): string | undefined;
+  /** Whether the device runs (DRIVER_OK). */
+  readonly running: boolean;
+  /** Negotiates the features, sets up the rings and starts the device. */
+  configure(features: bigint, vrings: readonly VringConfig[]): void;
+  /** Adds a ring to a running device. */
+  startVring(vring: VringConfig): void;
+  /** Stops a ring; after it returns the device neither writes its memory nor signals. Returns the vring base. */
+  stopVring(index: number): number;
+  /** Enables or disables a ring of the running device; drives VQ_PAIRS_SET. */
+  setVringState(index: number, enabled: boolean): void;
+  /** Replaces the kick eventfd of a ring of the running device; the old one may be closed afterwards. */
+  setVringKick(index: number, fd: number): void;
+  /** Replaces the call eventfd likewise. */
+  setVringCall(index: number, fd: number): void;
+  /** Resets the device, so that all rings are stopped. Memory stays mapped. Harmless when nothing runs. */
+  stop(): void;
+
+  /** VFIO's fds, undefined on the simulated device. They stay the device's. */
+  getVfioGroupFd(): number | undefined;
+  getVfioDeviceFd(): number | undefined;
+  /** The page with a queue's doorbell, for VRING_HOST_NOTIFIER, where one can be given away. */
+  getNotifyArea(index: number): MappablePage | undefined;
+  /** The front-end took (true) or gave back (false) the doorbell page: the kick eventfd is idle meanwhile. */
+  setHostNotifier(index: number, active: boolean): void;
+}
