@@ -8,8 +8,12 @@ die() { say "error: $*"; exit 1; }
 # apt_need COMMAND PACKAGE…: installs the Debian packages unless COMMAND exists.
 apt_need() {
   local command=$1; shift
-  command -v "$command" >/dev/null 2>&1 && return 0
-  [ "$(id -u)" = 0 ] || die "$command is missing and only root can install it: apt-get install $*"
+  command -v "$command" >/dev/null 2>&1 || apt_install "$@"
+}
+
+# apt_install PACKAGE…
+apt_install() {
+  [ "$(id -u)" = 0 ] || die "only root can install what is missing: apt-get install $*"
   say "installing $* (Debian package)"
   if ! DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1; then
     apt-get update -qq >&2

@@ -1,15 +1,247 @@
-import type { DmaSpace } from "../hw/pci-function.ts";
+import type { MappedMemory } from "../hw/ffi/mmap.ts";
+import type { Log } from "../hw/log.ts";
+import { messageOf, OperatorError } from "../hw/operator-error.ts";
+import type { DmaSpace, IovaRange } from "../hw/pci-function.ts";
+import { MappedRegion } from "./mapped-region.ts";
+import { readOwnMemory, writeOwnMemory } from "./process-memory.ts";
+import {
+  hex,
+  nameOf,
+  type RegionDescription,
+  type RegionFd,
+  rangesMeet,
+  sameDescription,
+  uvaToGpaIn,
+} from "./region.ts";
+import { checkTable } from "./region-check.ts";
+import { exchangeRegions } from "./region-exchange.ts";
+import { identify, mapRegionFile } from "./region-file.ts";
 
-/** A region as a front-end sends it (vhost-user memory region description). */
-export interface RegionDescription {
-  readonly gpa: bigint;
-  /** Bytes. */
-  readonly size: bigint;
-  readonly uva: bigint;
-  /** Offset of the region's first byte in the fd. */
-  readonly mmapOffset: bigint;
+export type { RegionDescription, RegionFd } from "./region.ts";
+
+export interface GuestMemoryOptions {
+  readonly log: Log;
+  /** Bytes mapped for DMA so far by the running call, and in all; called before every GiB. */
+  readonly onProgress?: ((doneBytes: bigint, totalBytes: bigint) => void) | undefined;
+  /** Asked before every GiB; true ends the call with an error and the table as it was before. */
+  readonly shouldStop?: (() => boolean) | undefined;
 }
 
-export declare class GuestMemory {
-  constructor(dma: DmaSpace);
+/** Where a guest address lies in this process. SAFETY: valid until the table changes. */
+export interface Located {
+  readonly memory: MappedMemory;
+  /** Byte offset in `memory`. */
+  readonly offset: number;
+  /** False when an access may raise SIGBUS because the file can be truncated. */
+  readonly stable: boolean;
+}
+
+/**
+ * The guest's memory: mapped into this process and, at IOVA = GPA, for the device. Every change is atomic: after an
+ * error the table is as before. Regions that stay the same keep their mapping.
+ */
+export class GuestMemory {
+  #regions: readonly MappedRegion[] = [];
+  #reserved: readonly IovaRange[] = [];
+
+  constructor(
+    readonly dma: DmaSpace,
+    readonly options: GuestMemoryOptions,
+  ) {}
+
+  get regions(): readonly RegionDescription[] {
+    return this.#regions.map((region) => region.description);
+  }
+
+  get count(): number {
+    return this.#regions.length;
+  }
+
+  /** Bytes of all regions. */
+  get bytes(): bigint {
+    return this.#regions.reduce((sum, { description }) => sum + description.size, 0n);
+  }
+
+  /** Highest guest address, or -1 without memory. */
+  get lastGpa(): bigint {
+    return this.#regions.reduce((max, { description: { gpa, size } }) => {
+      const last = gpa + size - 1n;
+      return last > max ? last : max;
+    }, -1n);
+  }
+
+  /** Makes the table exactly these regions. The fds stay the caller's and may be closed afterwards. */
+  replaceAll(table: readonly RegionFd[]): void {
+    checkTable(
+      table.map((region) => region.description),
+      this.dma,
+      this.#reserved,
+    );
+    const files = table.map(identify);
+    const kept = table.map((region, i) =>
+      this.#regions.find(
+        (known) =>
+          sameDescription(known.description, region.description) &&
+          known.file.dev === files[i]!.dev &&
+          known.file.ino === files[i]!.ino,
+      ),
+    );
+    if (kept.every((region) => region !== undefined) && kept.length === this.#regions.length) return;
+
+    const added: MappedRegion[] = [];
+    try {
+      for (const [i, region] of table.entries()) {
+        if (!kept[i]) added.push(new MappedRegion(region.description, files[i]!, mapRegionFile(region)));
+      }
+    } catch (error) {
+      for (const region of added) region.close();
+      throw error;
+    }
+    const removed = this.#regions.filter((region) => !kept.includes(region));
+    const lost = exchangeRegions(this.dma, removed, added, this.options);
+    if (lost.failure) {
+      this.#regions = this.#regions.filter((region) => !lost.regions.includes(region));
+      throw lost.failure.error;
+    }
+    const fresh = added.values();
+    this.#regions = kept.map((region) => region ?? fresh.next().value!);
+  }
+
+  /** Adds one region. The fd stays the caller's. */
+  add(region: RegionFd): void {
+    const { description } = region;
+    checkTable([...this.regions, description], this.dma, this.#reserved);
+    const added = new MappedRegion(description, identify(region), mapRegionFile(region));
+    const lost = exchangeRegions(this.dma, [], [added], this.options);
+    if (lost.failure) throw lost.failure.error;
+    this.#regions = [...this.#regions, added];
+  }
+
+  /** The region with this GPA, UVA and size (the mmap offset is ignored, as the protocol says). */
+  find({ gpa, uva, size }: Omit<RegionDescription, "mmapOffset">): RegionDescription | undefined {
+    return this.regions.find((known) => known.gpa === gpa && known.uva === uva && known.size === size);
+  }
+
+  /** Removes the region with this GPA, UVA and size. */
+  remove(which: Omit<RegionDescription, "mmapOffset">): void {
+    const known = this.find(which);
+    const region = this.#regions.find(({ description }) => description === known);
+    if (!region) {
+      throw new OperatorError(`memory region ${nameOf(which)}`, {
+        why: `no region has this GPA, UVA ${hex(which.uva)} and size; there are ${this.count}`,
+        kind: "protocol",
+      });
+    }
+    exchangeRegions(this.dma, [region], [], this.options);
+    this.#regions = this.#regions.filter((other) => other !== region);
+  }
+
+  /** Removes all regions. The device must be reset before. */
+  clear(): void {
+    const all = this.#regions;
+    this.#regions = [];
+    exchangeRegions(this.dma, all, [], this.options);
+  }
+
+  /** Keeps guest memory out of a range of device addresses, for a buffer of ours. */
+  reserve(first: bigint, last: bigint): void {
+    this.#reserved = [...this.#reserved, { first, last }];
+  }
+
+  /** Gives up the range that begins at `first`. */
+  release(first: bigint): void {
+    this.#reserved = this.#reserved.filter((range) => range.first !== first);
+  }
+
+  /** Whether a guest region or a reserved range meets these device addresses (both included). */
+  overlaps(first: bigint, last: bigint): boolean {
+    return this.lowestMeeting(first, last) !== undefined;
+  }
+
+  /** First address of the lowest region or reserved range that meets these addresses, if any. */
+  lowestMeeting(first: bigint, last: bigint): bigint | undefined {
+    const taken = [
+      ...this.regions.map(({ gpa, size }) => ({ first: gpa, size })),
+      ...this.#reserved.map((range) => ({ first: range.first, size: range.last - range.first + 1n })),
+    ];
+    let lowest: bigint | undefined;
+    for (const range of taken) {
+      const meets = rangesMeet(range.first, range.size, first, last - first + 1n);
+      if (meets && (lowest === undefined || range.first < lowest)) lowest = range.first;
+    }
+    return lowest;
+  }
+
+  /**
+   * Translates a front-end address; the whole range must lie in one region.
+   * @param what names the range in the error
+   */
+  uvaToGpa(uva: bigint, length: number, what?: string): bigint {
+    return uvaToGpaIn(this.regions, uva, length, what);
+  }
+
+  /** Finds a guest address in this process; the whole range must lie in one region. */
+  locate(gpa: bigint, length: number): Located {
+    const { region, offset } = this.#regionAt(gpa, length);
+    return { memory: region.map.memory, offset: region.map.delta + offset, stable: region.map.stable };
+  }
+
+  /** Host virtual address of a guest address. SAFETY: valid until the table changes. */
+  gpaToHva(gpa: bigint, length: number): number {
+    const { region, offset } = this.#regionAt(gpa, length);
+    return region.hva + offset;
+  }
+
+  /**
+   * Copies guest memory out. Works by a system call, so that a file truncated by the front-end gives an error
+   * instead of SIGBUS; for control paths.
+   */
+  read(gpa: bigint, length: number): Uint8Array {
+    const bytes = new Uint8Array(new ArrayBuffer(length));
+    if (length > 0) this.#copy(gpa, length, (hva) => readOwnMemory(hva, bytes));
+    return bytes;
+  }
+
+  /** Copies into guest memory, likewise. */
+  write(gpa: bigint, bytes: Uint8Array): void {
+    if (bytes.byteLength > 0) this.#copy(gpa, bytes.byteLength, (hva) => writeOwnMemory(hva, bytes));
+  }
+
+  readU16(gpa: bigint): number {
+    const bytes = this.read(gpa, 2);
+    return bytes[0]! | (bytes[1]! << 8);
+  }
+
+  writeU16(gpa: bigint, value: number): void {
+    this.write(gpa, new Uint8Array([value & 0xff, value >>> 8]));
+  }
+
+  #copy(gpa: bigint, length: number, copy: (hva: number) => number): void {
+    const hva = this.gpaToHva(gpa, length);
+    const faulted = (why: string, cause?: unknown) =>
+      new OperatorError(`guest memory at GPA ${hex(gpa)}`, {
+        why: `${why}; the front-end has truncated the file behind it`,
+        kind: "protocol",
+        cause,
+      });
+    let copied: number;
+    try {
+      copied = copy(hva);
+    } catch (error) {
+      throw faulted(messageOf(error), error);
+    }
+    if (copied !== length) throw faulted(`only ${copied} of ${length} bytes are there`);
+  }
+
+  #regionAt(gpa: bigint, length: number): { region: MappedRegion; offset: number } {
+    for (const region of this.#regions) {
+      const { gpa: first, size } = region.description;
+      if (gpa >= first && gpa + BigInt(length) <= first + size)
+        return { region, offset: Number(gpa - first) };
+    }
+    throw new OperatorError(`guest memory at GPA ${hex(gpa)} with ${length} bytes`, {
+      why: "no memory region holds this range",
+      kind: "protocol",
+    });
+  }
 }

@@ -1,4 +1,4 @@
-import type { Doorbell, PciFunction } from "../pci-function.ts";
+import type { Doorbell, MappablePage, PciFunction } from "../pci-function.ts";
 
 /** Vector number that means "no interrupt" (VIRTIO_MSI_NO_VECTOR, virtio 1.3 §4.1.5.1.3). */
 export const NO_VECTOR = 0xffff;
@@ -48,6 +48,8 @@ export interface VirtioTransport {
   /** Resets one queue (needs RING_RESET negotiated). */
   resetQueue(index: number): void;
   doorbell(index: number): Doorbell;
+  /** The page that holds this queue's doorbell and nothing else of the device, where there is such a page. */
+  doorbellPage(index: number): MappablePage | undefined;
 
   setConfigVector(vector: number): void;
   /** Bytes of the device-specific configuration. */

@@ -1,0 +1,29 @@
+// All that a VM needs from the cache, built where it is not there yet.
+import { nestedInitramfs } from "./nested-initramfs.ts";
+import { nestedKernel } from "./nested-kernel.ts";
+import { type QemuCommand, qemu } from "./qemu.ts";
+import { vmInitramfs } from "./vm-initramfs.ts";
+import { vmKernel } from "./vm-kernel.ts";
+import { vmRoot } from "./vm-root.ts";
+
+export interface Parts {
+  qemu: QemuCommand;
+  kernel: string;
+  initramfs: string;
+  root: string;
+  nestedKernel: string;
+  nestedInitramfs: string;
+}
+
+export async function everything(): Promise<Parts> {
+  const kernel = await vmKernel();
+  const root = await vmRoot(kernel);
+  return {
+    qemu: await qemu(),
+    kernel: kernel.image,
+    initramfs: await vmInitramfs(kernel),
+    root: root.image,
+    nestedKernel: await nestedKernel(),
+    nestedInitramfs: await nestedInitramfs(root),
+  };
+}

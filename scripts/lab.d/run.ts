@@ -1,0 +1,61 @@
+// `scripts/lab run`: one VM after the other, and the totals.
+import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { binary } from "./binary.ts";
+import { everything } from "./build/everything.ts";
+import { cache } from "./places.ts";
+import { say, seconds } from "./progress.ts";
+import { scenarioNamed, scenarioNames } from "./scenarios.ts";
+import { boot } from "./vm/boot.ts";
+import { treeImage } from "./vm/tree-image.ts";
+import { workFolder } from "./work-folder.ts";
+
+const print = (line: string) => console.log(line);
+
+/** Returns the exit code. */
+export async function run(names: string[], logs?: string): Promise<number> {
+  const chosen = names.length > 0 ? names : scenarioNames();
+  const scenarios = await Promise.all(
+    chosen.map(async (name) => ({ name, scenario: await scenarioNamed(name) })),
+  );
+  const parts = await everything();
+  if (scenarios.some(({ scenario }) => scenario.usesVdpactl)) await binary();
+  const folder = logs === undefined ? newLogFolder() : resolve(logs);
+  mkdirSync(folder, { recursive: true });
+  let passed = 0;
+  let failed = 0;
+  const tree = await treeImage(parts, workFolder());
+  for (const { name, scenario } of scenarios) {
+    print(`${name}: ${scenario.summary}`);
+    const start = performance.now();
+    const own = join(folder, name);
+    rmSync(own, { recursive: true, force: true });
+    const outcome = await boot({ parts, name, scenario, tree, logs: own, print });
+    passed += outcome.passed;
+    failed += outcome.failed;
+    const booted = outcome.bootSeconds === undefined ? "" : `, up after ${outcome.bootSeconds.toFixed(1)} s`;
+    print(`        ${outcome.passed} ok, ${outcome.failed} not ok, ${seconds(start)}${booted}`);
+    if (outcome.failed > 0) showLog(own);
+  }
+  say(`lab: complete logs are in ${folder}`);
+  print(`${passed} passed, ${failed} failed`);
+  return failed === 0 && passed > 0 ? 0 : 1;
+}
+
+function newLogFolder(): string {
+  const stamp = new Date().toISOString().replace(/[:T]/g, "-").slice(0, 19);
+  return join(cache, "logs", `${stamp}-${process.pid}`);
+}
+
+const LINES_SHOWN = 40;
+
+function showLog(folder: string): void {
+  for (const name of ["scenario.log", "console.log", "qemu.log"]) {
+    const path = join(folder, name);
+    const text = existsSync(path) ? readFileSync(path, "utf8").trimEnd() : "";
+    if (text === "") continue;
+    say(`--- the end of ${path}`);
+    say(text.split("\n").slice(-LINES_SHOWN).join("\n"));
+    if (name === "scenario.log") return;
+  }
+}

@@ -1,0 +1,82 @@
+// QEMU's command line for a VM. The choices that make every boot succeed are explained where they stand.
+import type { VmShape } from "../../../test/lab/harness/shape.ts";
+import type { Parts } from "../build/everything.ts";
+import { deviceArguments } from "./devices.ts";
+import { wiring } from "./wires.ts";
+
+export interface VmFiles {
+  /** Read-only: the checkout and the nested guest. */
+  tree: string;
+  /** Written by the VM, read outside afterwards. */
+  logs: string;
+}
+
+export type Console = { file: string } | "terminal";
+
+function iommuArguments(kind: VmShape["iommu"]): string[] {
+  switch (kind ?? "intel") {
+    case "intel":
+      // 48 bits: DPDK's virtio-user maps its own process addresses, which need 47.
+      return ["-device", "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on,aw-bits=48"];
+    case "virtio":
+      return ["-device", "virtio-iommu-pci,bus=pcie.0,addr=0x7"];
+    case "none":
+      return [];
+  }
+}
+
+const disk = (file: string, id: string, slot: number, readonly: boolean) => [
+  ...["-drive", `file=${file},if=none,id=${id},format=raw,readonly=${readonly ? "on" : "off"},cache=unsafe`],
+  ...["-device", `virtio-blk-pci,drive=${id},bus=pcie.0,addr=${slot}`],
+];
+
+function kernelParameters(shape: VmShape, scenario: string, shell: boolean): string {
+  const iommu = shape.iommu ?? "intel";
+  const modules = [...(iommu === "virtio" ? ["virtio_iommu"] : []), ...(shape.modules ?? [])];
+  return [
+    "console=ttyS0 quiet panic=-1 mitigations=off",
+    // Under emulation on a busy machine the clock checks fail by chance; these skip them.
+    "tsc=reliable no_timer_check nowatchdog rcupdate.rcu_cpu_stall_suppress=1",
+    iommu === "intel" ? "intel_iommu=on iommu=nopt" : "",
+    `lab.scenario=${scenario} lab.modules=${modules.join(",")}`,
+    shell ? "lab.shell" : "",
+  ].join(" ");
+}
+
+/** A command line whose stdout carries the results, or the console of an interactive VM. */
+export function commandLine(
+  parts: Parts,
+  shape: VmShape,
+  scenario: string,
+  files: VmFiles,
+  console: Console,
+): string[] {
+  const { netdevs, setup } = wiring(shape.devices);
+  const interactive = console === "terminal";
+  const results = interactive ? "null,id=results" : "stdio,id=results,signal=off";
+  const terminal = interactive
+    ? "stdio,id=console,mux=on,signal=off"
+    : `file,id=console,path=${console.file}`;
+  return [
+    // setpriv: the VM dies with us, even when we are killed. The namespace is QEMU's own, and vanishes with it.
+    ...["setpriv", "--pdeathsig", "KILL", "unshare", "--net", ...(process.getuid?.() === 0 ? [] : ["-r"])],
+    ...["sh", "-ec", [...setup, 'exec "$@"'].join("\n"), "wires"],
+    ...parts.qemu,
+    ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
+    // intremap needs the split interrupt controller.
+    ...["-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"],
+    ...["-smp", String(shape.cpus ?? 2), "-m", `${shape.mebibytes ?? 3072}M`],
+    ...iommuArguments(shape.iommu),
+    ...["-kernel", parts.kernel, "-initrd", parts.initramfs],
+    ...["-append", kernelParameters(shape, scenario, interactive)],
+    ...disk(parts.root, "root", 3, true),
+    ...disk(files.tree, "tree", 4, true),
+    ...disk(files.logs, "logs", 5, false),
+    ...["-device", "virtio-rng-pci,bus=pcie.0,addr=0x6"],
+    ...netdevs.flatMap((netdev) => ["-netdev", netdev]),
+    ...deviceArguments(shape.devices, (shape.iommu ?? "intel") !== "none"),
+    ...["-chardev", terminal, "-serial", "chardev:console"],
+    ...(interactive ? ["-mon", "chardev=console,mode=readline"] : []),
+    ...["-chardev", results, "-serial", "chardev:results"],
+  ];
+}

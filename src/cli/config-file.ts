@@ -1,0 +1,88 @@
+import { readFileSync } from "node:fs";
+import * as v from "valibot";
+import { messageOf } from "../hw/operator-error.ts";
+import { usageError } from "./arguments.ts";
+import { nearest } from "./nearest.ts";
+import type { Option, Options } from "./options.ts";
+import type { Source } from "./resolve.ts";
+
+/** Larger files are not ours. */
+const MAX_BYTES = 1 << 20;
+
+const scalar = v.pipe(
+  v.union([v.string(), v.number(), v.bigint()], "must be a string or a number"),
+  v.transform(String),
+  v.nonEmpty("must not be empty"),
+);
+const schemaOf = (option: Option) => {
+  if (option.kind === "flag")
+    return v.pipe(
+      v.boolean("must be true or false"),
+      v.transform((on) => [String(on)]),
+    );
+  const single = v.pipe(
+    scalar,
+    v.transform((text) => [text]),
+  );
+  return option.kind === "value"
+    ? single
+    : v.union([v.array(scalar), single], "must be a value or an array of them");
+};
+
+/**
+ * Reads a configuration file for one verb. Its keys are the verb's flags; a table named after a verb holds flags
+ * for that verb alone and wins over the file's head.
+ *
+ *     verbose = true
+ *     [serve]
+ *     pci = "0000:00:04.0"
+ *
+ * @throws OperatorError (usage) when it can not be read, is no TOML, or has an unknown key or a value of the wrong type
+ */
+export function configSource(path: string, verb: string, verbs: readonly string[], options: Options): Source {
+  const file = parse(path);
+  const tables = v.record(v.string(), v.unknown(), `must be a table, as in [${verb}]`);
+  const head = Object.fromEntries(Object.entries(file).filter(([key]) => !verbs.includes(key)));
+  const own = Object.hasOwn(file, verb) ? check(path, tables, file[verb], verb) : {};
+  const values = new Map([
+    ...flagsOf(path, head, options, ""),
+    ...flagsOf(path, own, options, ` in [${verb}]`),
+  ]);
+  return { values, spell: (name) => `${name} in ${path}` };
+}
+
+function parse(path: string): Record<string, unknown> {
+  let source: string;
+  try {
+    source = readFileSync(path, "utf8");
+  } catch (error) {
+    throw usageError(`cannot read the configuration file ${path}`, messageOf(error));
+  }
+  if (source.length > MAX_BYTES) throw usageError(`${path} is too large for a configuration file`);
+  try {
+    return Bun.TOML.parse(source) as Record<string, unknown>;
+  } catch (error) {
+    throw usageError(`${path} is not valid TOML`, messageOf(error).replace(/^TOML Parse error: /, ""));
+  }
+}
+
+function flagsOf(
+  path: string,
+  table: Record<string, unknown>,
+  options: Options,
+  where: string,
+): [string, readonly string[]][] {
+  for (const key of Object.keys(table)) {
+    if (Object.hasOwn(options, key)) continue;
+    const near = nearest(key, Object.keys(options));
+    throw usageError(`unknown key "${key}"${where} in ${path}`, near && `did you mean ${near}?`);
+  }
+  const known = Object.entries(options).filter(([name]) => Object.hasOwn(table, name));
+  return known.map(([name, option]) => [name, check(path, schemaOf(option), table[name], `${name}${where}`)]);
+}
+
+function check<T>(path: string, schema: v.GenericSchema<unknown, T>, input: unknown, what: string): T {
+  const result = v.safeParse(schema, input);
+  if (result.success) return result.output;
+  throw usageError(`${what} in ${path} has a wrong value`, result.issues[0].message);
+}

@@ -1,0 +1,178 @@
+import { runCommand } from "citty";
+import { parseArguments, usageError } from "./arguments.ts";
+import { reportError } from "./error-report.ts";
+import { EXIT } from "./exit-code.ts";
+import { GLOBALS, PROGRAM } from "./globals.ts";
+import { interruptSignal } from "./interrupt.ts";
+import { createLog, type LogSettings } from "./log.ts";
+import { nearest } from "./nearest.ts";
+import type { Options } from "./options.ts";
+import { Output } from "./output.ts";
+import { environmentSource, type RawValues, resolveOptions, type Source } from "./resolve.ts";
+import {
+  BrokenPipe,
+  isJournal,
+  painter,
+  type TerminalEnvironment,
+  wantsColor,
+  writeNow,
+} from "./terminal.ts";
+import { type Invocation, toCitty, type Verb } from "./verb.ts";
+
+/** Verbs by name; a module is loaded only when its verb is used. */
+export type VerbTable = Readonly<Record<string, () => Promise<Verb>>>;
+
+/** The outside world of a run; tests bring their own. */
+export interface Surroundings extends TerminalEnvironment {
+  /** Writes all of it at once; throws BrokenPipe when nobody reads. */
+  write(fd: 1 | 2, text: string): void;
+}
+
+export const realSurroundings: Surroundings = {
+  env: process.env,
+  isTerminal: (fd) => (fd === 1 ? process.stdout.isTTY : process.stderr.isTTY) === true,
+  write: writeNow,
+};
+
+/**
+ * Runs one command line to its end.
+ * @returns the exit code; every error has been shown by then
+ */
+export async function runCli(
+  argv: readonly string[],
+  verbs: VerbTable,
+  version: string,
+  surroundings: Surroundings = realSurroundings,
+): Promise<number> {
+  // Errors of the command line itself come before its flags are known.
+  let verbose = false;
+  let noColor = argv.includes("--no-color");
+  try {
+    const program = parseArguments(argv, PROGRAM, { untilWord: true });
+    verbose = program.given.has("verbose");
+    if (program.given.has("version")) {
+      surroundings.write(1, `vdpactl ${version}\n`);
+      return EXIT.ok;
+    }
+    const [name, ...rest] = program.words.length > 0 ? program.words : program.rest;
+    if (name === undefined)
+      return await showProgramUsage(verbs, program.given.has("help"), surroundings, noColor);
+    const verb = await loadVerb(name, verbs);
+    const prepared = await prepare(verb, program.given, rest, Object.keys(verbs), surroundings);
+    if (prepared.values["help"]) {
+      const { verbUsage } = await import("./usage.ts");
+      showHelp(1, await verbUsage(verb, GLOBALS), surroundings, noColor);
+      return EXIT.ok;
+    }
+    verbose = prepared.values["verbose"] === true;
+    noColor = prepared.values["no-color"] === true;
+    return await runVerb(verb, prepared.values, surroundings);
+  } catch (error) {
+    if (error instanceof BrokenPipe) return EXIT.ok;
+    const { text, exitCode } = reportError(error, painter(wantsColor(2, surroundings, noColor)), verbose);
+    try {
+      surroundings.write(2, text);
+    } catch (writeError) {
+      if (!(writeError instanceof BrokenPipe)) throw writeError;
+    }
+    return exitCode;
+  }
+}
+
+async function loadVerb(name: string, verbs: VerbTable): Promise<Verb> {
+  const load = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
+  if (load) return await load();
+  const near = nearest(name, Object.keys(verbs));
+  throw usageError(
+    `unknown command "${name}"`,
+    near && `did you mean ${near}?`,
+    near ? undefined : "vdpactl --help",
+  );
+}
+
+/** Collects a verb's values from the command line, the environment and the configuration file. */
+async function prepare(
+  verb: Verb,
+  before: RawValues,
+  argv: readonly string[],
+  verbNames: readonly string[],
+  { env }: Surroundings,
+): Promise<{ values: Record<string, unknown> }> {
+  const options: Options = { ...verb.options, ...GLOBALS };
+  const { given, words } = parseArguments(argv, options, { command: `vdpactl ${verb.name}` });
+  const all = new Map<string, readonly string[]>([...before, ...given]);
+  if (words.length > 0) {
+    if (!verb.positional)
+      throw usageError(`unexpected word "${words[0]}"`, undefined, `vdpactl ${verb.name} --help`);
+    all.set(verb.positional, [...(all.get(verb.positional) ?? []), ...words]);
+  }
+  if (all.has("help")) return { values: { help: true } };
+  const fromArguments: Source = { values: all, spell: (name) => `--${name}` };
+  const fromEnvironment = environmentSource(options, env);
+  const path = all.get("config")?.[0] ?? fromEnvironment.values.get("config")?.[0];
+  const sources = [fromArguments, fromEnvironment];
+  if (path !== undefined) {
+    const { configSource } = await import("./config-file.ts");
+    const { config: _config, help: _help, ...settable } = options;
+    sources.push(configSource(path, verb.name, verbNames, settable));
+  }
+  return { values: resolveOptions(options, sources) };
+}
+
+async function runVerb(
+  verb: Verb,
+  values: Record<string, unknown>,
+  surroundings: Surroundings,
+): Promise<number> {
+  const noColor = values["no-color"] === true;
+  const logSettings: LogSettings = {
+    level: values["quiet"] ? "quiet" : values["verbose"] ? "verbose" : "normal",
+    color: wantsColor(2, surroundings, noColor),
+    journald: isJournal(2, surroundings.env),
+  };
+  const output = new Output(
+    {
+      format: values["pretty"] ? "pretty" : values["json"] ? "json" : "text",
+      color: wantsColor(1, surroundings, noColor),
+      terminal: surroundings.isTerminal(1),
+    },
+    (text) => surroundings.write(1, text),
+  );
+  const interrupt = interruptSignal();
+  const data: Invocation<Options> = {
+    options: values as Invocation<Options>["options"],
+    output,
+    log: createLog(logSettings, (line) => surroundings.write(2, line)),
+    logSettings,
+    signal: interrupt.signal,
+  };
+  let code: number = EXIT.ok;
+  try {
+    const command = toCitty(verb, GLOBALS, (result) => {
+      code = result;
+    });
+    await runCommand(command, { rawArgs: [], data });
+    return interrupt.signal.aborted ? EXIT.interrupted : code;
+  } catch (error) {
+    if (interrupt.signal.aborted && error === interrupt.signal.reason) return EXIT.interrupted;
+    throw error;
+  } finally {
+    interrupt.stop();
+  }
+}
+
+async function showProgramUsage(
+  verbs: VerbTable,
+  asked: boolean,
+  surroundings: Surroundings,
+  noColor: boolean,
+): Promise<number> {
+  const { programUsage } = await import("./usage.ts");
+  const loaded = await Promise.all(Object.values(verbs).map((load) => load()));
+  showHelp(asked ? 1 : 2, await programUsage(loaded, PROGRAM), surroundings, noColor);
+  return asked ? EXIT.ok : EXIT.usage;
+}
+
+function showHelp(fd: 1 | 2, usage: string, surroundings: Surroundings, noColor: boolean): void {
+  surroundings.write(fd, wantsColor(fd, surroundings, noColor) ? usage : Bun.stripANSI(usage));
+}

@@ -1,0 +1,99 @@
+import { type ArgsDef, type CommandDef, defineCommand } from "citty";
+import type { Log } from "../hw/log.ts";
+import type { LogSettings } from "./log.ts";
+import type { Options, OptionValues } from "./options.ts";
+import type { Output } from "./output.ts";
+
+/**
+ * How a command file looks (src/commands/NAME.ts, one verb each; helpers go to src/commands/NAME/):
+ *
+ *     import { parseBdf } from "../hw/pci/bdf.ts";
+ *     import { flag, list, value } from "../cli/options.ts";
+ *     import { integer } from "../cli/values.ts";
+ *     import { defineVerb } from "../cli/verb.ts";
+ *
+ *     export default defineVerb({
+ *       name: "serve",
+ *       description: "Serve a device to a vhost-user front-end",
+ *       options: {
+ *         pci: list("BDF", parseBdf, "the device"),
+ *         queues: value("N", integer(1, 256), "how many queue pairs to offer"),
+ *         client: flag("connect to the socket instead of listening"),
+ *       },
+ *       positional: "pci",                    // words without a flag are values of this list (optional)
+ *       examples: ["vdpactl serve --pci 00:04.0 --socket /tmp/vh.sock"],
+ *       async run({ options, output, log, signal }) {
+ *         options.pci;                        // readonly string[]   (list: empty when not given)
+ *         options.queues;                     // number | undefined  (value)
+ *         options.client;                     // boolean             (flag)
+ *         output.print(record, () => "text"); // JSON with --json, else the text
+ *         log.warn("one line on standard error");
+ *         signal;                             // aborted by the first Ctrl-C; the exit code is then 130
+ *         return 0;                           // the exit code
+ *       },
+ *     });
+ *
+ * Errors are thrown as OperatorError; its `kind` decides the exit code. Values come from the command line, else
+ * from VDPACTL_<NAME>, else from the configuration file, and are checked before `run`. To add the verb to the
+ * program, list it in src/commands/verbs.ts.
+ */
+export interface VerbSpec<O extends Options> {
+  readonly name: string;
+  /** One line for the help, without a full stop. */
+  readonly description: string;
+  readonly options: O;
+  /** The list option that words without a flag belong to; without it such words are errors. */
+  readonly positional?: keyof O & string;
+  readonly examples?: readonly string[];
+  /** @returns the exit code */
+  run(invocation: Invocation<O>): Promise<number> | number;
+}
+
+/** What a verb gets to work with. */
+export interface Invocation<O extends Options> {
+  readonly options: OptionValues<O>;
+  readonly output: Output;
+  readonly log: Log;
+  /** Plain data to give to a worker, which makes its own log from it by `createLog`. */
+  readonly logSettings: LogSettings;
+  /** Aborted by SIGINT. */
+  readonly signal: AbortSignal;
+}
+
+// Verbs of all option types stand in one table.
+// biome-ignore lint/suspicious/noExplicitAny: see above
+export type Verb = VerbSpec<any>;
+
+export function defineVerb<const O extends Options>(spec: VerbSpec<O>): VerbSpec<O> {
+  return spec;
+}
+
+/** The verb as citty knows commands, for its help and its life cycle. The checked invocation comes as `data`. */
+export function toCitty(verb: Verb, globals: Options, onResult: (code: number) => void): CommandDef {
+  return defineCommand({
+    meta: { name: `vdpactl ${verb.name}`, description: verb.description },
+    args: { ...cittyArgs(verb.options), ...cittyArgs(globals) },
+    async run({ data }) {
+      onResult(await verb.run(data as Invocation<Options>));
+    },
+  });
+}
+
+export function cittyArgs(options: Options): ArgsDef {
+  const args: ArgsDef = {};
+  for (const [name, option] of Object.entries(options)) {
+    // citty writes every alias with one dash, so the long ones go into the text.
+    const letters = (option.alias ?? []).filter((alias) => alias.length === 1);
+    const long = (option.alias ?? []).filter((alias) => alias.length > 1);
+    const notes = [
+      ...long.map((alias) => `same as --${alias}`),
+      ...(option.kind === "list" ? ["may be repeated"] : []),
+    ];
+    const description = option.description + (notes.length > 0 ? ` (${notes.join(", ")})` : "");
+    args[name] =
+      option.kind === "flag"
+        ? { type: "boolean", alias: letters, description }
+        : { type: "string", alias: letters, description, valueHint: option.hint };
+  }
+  return args;
+}

@@ -1,0 +1,68 @@
+import { flag, value } from "../cli/options.ts";
+import { integer, mask64, octalMode, oneOf, text } from "../cli/values.ts";
+import { defineVerb } from "../cli/verb.ts";
+import { meetingOf } from "../daemon/meeting.ts";
+import { serve } from "../daemon/serve.ts";
+import { OperatorError } from "../hw/operator-error.ts";
+import { parseBdf } from "../hw/pci/bdf.ts";
+
+/** What programs that start back-ends ask for (QEMU docs/interop/vhost-user.rst, "Backend program conventions"). */
+const CAPABILITIES = { type: "net" };
+
+export default defineVerb({
+  name: "serve",
+  description: "Serve a virtio device to a vhost-user front-end",
+  options: {
+    pci: value("BDF", parseBdf, "the device, which must be bound to vfio-pci"),
+    sim: flag("serve a simulated network device, to try a front-end without a spare NIC"),
+    socket: value("PATH", text, "socket to listen on, or to connect to", { alias: ["socket-path"] }),
+    fd: value("N", integer(3, 1 << 20), "use this inherited socket instead"),
+    client: flag("connect to the socket, again and again, instead of listening"),
+    "socket-mode": value("MODE", octalMode, "permissions of the socket, for example 0660"),
+    "socket-owner": value("USER", text, "owner of the socket, a name or number"),
+    "socket-group": value("GROUP", text, "group of the socket, a name or number"),
+    queues: value("N", integer(1, 128), "the most queue pairs to offer"),
+    "features-mask": value("MASK", mask64, "virtio feature bits that may be offered"),
+    doorbell: value("HOW", oneOf("auto", "relay"), "who rings doorbells: the kernel where it can, or this process"),
+    bind: flag("bind the device to vfio-pci first"),
+    force: flag("serve a device whose DMA may bypass the IOMMU"),
+    "print-capabilities": flag("print what this back-end can do as JSON and exit"),
+  },
+  examples: [
+    "vdpactl serve --pci 0000:00:04.0 --socket /tmp/vh.sock",
+    "vdpactl serve --sim --socket /tmp/vh.sock",
+  ],
+  async run({ options, output, log, logSettings, signal }) {
+    if (options["print-capabilities"]) {
+      output.write(JSON.stringify(CAPABILITIES, null, 2) + "\n");
+      return;
+    }
+    if ((options.pci === undefined) === !options.sim) {
+      throw new OperatorError("which device is to be served?", {
+        why: options.sim ? "--pci and --sim exclude each other" : "neither --pci nor --sim is given",
+        remedy: "vdpactl probe lists the devices",
+        kind: "usage",
+      });
+    }
+    const meeting = meetingOf(options);
+    if (options.bind && options.pci !== undefined) {
+      const { bindDevices } = await import("../hw/pci/bind.ts");
+      await bindDevices([options.pci], log);
+    }
+    await serve(
+      {
+        device: options.pci === undefined ? { sim: {} } : { bdf: options.pci },
+        meeting,
+        queuePairs: options.queues,
+        featuresMask: options["features-mask"] ?? ~0n,
+        doorbells: options.doorbell ?? "auto",
+        force: options.force,
+        logSettings,
+        entry: Bun.main,
+        signal,
+      },
+      log,
+      (line) => output.write(`${line}\n`),
+    );
+  },
+});

@@ -1,0 +1,77 @@
+import type { LogSettings } from "../cli/log.ts";
+import type { ErrorKind } from "../hw/operator-error.ts";
+import { OperatorError } from "../hw/operator-error.ts";
+import type { SimLink } from "../hw/sim/link.ts";
+import type { SimOptions } from "../hw/sim/sim-options.ts";
+import type { DoorbellPolicy } from "../vdpa/doorbells.ts";
+
+/** Where the front-end is met. */
+export type Meeting =
+  | ({ readonly role: "server"; readonly path: string } & SocketAccess)
+  | { readonly role: "fd"; readonly fd: number }
+  | { readonly role: "client"; readonly path: string };
+
+/** Who may connect to a listening socket. */
+export interface SocketAccess {
+  readonly mode?: number;
+  readonly uid?: number;
+  readonly gid?: number;
+}
+
+/** Which device is served. */
+export type Target =
+  | { readonly kind: "pci"; readonly bdf: string }
+  | { readonly kind: "sim"; readonly link: SimLink };
+
+/** What the main thread gives the thread that serves a device. Plain data. */
+export interface DeviceWorkerData {
+  readonly role: "device";
+  readonly target: Target;
+  readonly meeting: Meeting;
+  /** Eventfd of the main thread: once it is signalled the worker cleans up and ends. */
+  readonly stopFd: number;
+  /** The most queue pairs to offer; all that the device has when undefined. */
+  readonly queuePairs: number | undefined;
+  /** Virtio feature bits that may be offered. */
+  readonly featuresMask: bigint;
+  readonly doorbells: DoorbellPolicy;
+  /** Serve even where the device's DMA may not be translated by the IOMMU. */
+  readonly force: boolean;
+  readonly counters: SharedArrayBuffer;
+  readonly log: LogSettings;
+}
+
+/** What the main thread gives the thread of the simulated device. */
+export interface SimWorkerData {
+  readonly role: "sim";
+  readonly link: SimLink;
+  readonly options: SimOptions;
+}
+
+export type WorkerData = DeviceWorkerData | SimWorkerData;
+
+/** What the serving thread tells the main thread. */
+export type WorkerReport =
+  | { readonly event: "ready"; readonly where: string; readonly device: string }
+  | { readonly event: "failed"; readonly error: PlainError }
+  | { readonly event: "stopped" };
+
+/** An OperatorError as it crosses threads, which keep no classes. */
+export interface PlainError {
+  readonly what: string;
+  readonly why: string | undefined;
+  readonly remedy: string | undefined;
+  readonly kind: ErrorKind;
+}
+
+export function toPlain(error: unknown): PlainError {
+  if (error instanceof OperatorError) {
+    return { what: error.what, why: error.why, remedy: error.remedy, kind: error.kind };
+  }
+  const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  return { what, why: undefined, remedy: undefined, kind: "failed" };
+}
+
+export function fromPlain({ what, why, remedy, kind }: PlainError): OperatorError {
+  return new OperatorError(what, { why, remedy, kind });
+}

@@ -1,0 +1,83 @@
+import { rmSync } from "node:fs";
+import { Worker } from "node:worker_threads";
+import { createEventfd, signalEventfd } from "../hw/ffi/eventfd.ts";
+import type { Log } from "../hw/log.ts";
+import { OperatorError } from "../hw/operator-error.ts";
+import { createSimLink } from "../hw/sim/link.ts";
+import type { SimOptions } from "../hw/sim/sim-options.ts";
+import { Counters } from "../vdpa/counters.ts";
+import { type DeviceWorkerData, fromPlain, type Target, type WorkerData, type WorkerReport } from "./messages.ts";
+
+/** What to serve, to whom and how. */
+export interface ServeRequest
+  extends Pick<DeviceWorkerData, "meeting" | "queuePairs" | "featuresMask" | "doorbells" | "force"> {
+  /** A PCI device by its full BDF, or the simulated device. */
+  readonly device: { readonly bdf: string } | { readonly sim: SimOptions };
+  readonly logSettings: DeviceWorkerData["log"];
+  /** The program's entry file, which every worker starts again. */
+  readonly entry: string;
+  /** Aborted when the operator interrupts. */
+  readonly signal: AbortSignal;
+}
+
+/** How long a stop may take before the process ends all the same; the kernel then frees and resets the device. */
+const STOP_LIMIT_MS = 900;
+
+/**
+ * Serves until SIGTERM or an interrupt (then it resolves) or until the device can not be served (then it rejects with an
+ * OperatorError).
+ * @param onReady called once the socket listens
+ */
+export async function serve(request: ServeRequest, log: Log, onReady: (line: string) => void): Promise<void> {
+  const { meeting, queuePairs, featuresMask, doorbells, force } = request;
+  const stopFd = createEventfd();
+  const counters = new Counters();
+  const spawn = (data: WorkerData) => new Worker(request.entry, { workerData: data });
+
+  let target: Target;
+  if ("bdf" in request.device) target = { kind: "pci", bdf: request.device.bdf };
+  else {
+    const link = createSimLink();
+    const sim = spawn({ role: "sim", link, options: request.device.sim });
+    sim.on("error", (error) => log.error(`the simulated device died: ${error.message}`));
+    target = { kind: "sim", link };
+  }
+
+  const data: DeviceWorkerData = {
+    role: "device",
+    target,
+    meeting,
+    stopFd,
+    queuePairs,
+    featuresMask,
+    doorbells,
+    force,
+    counters: counters.memory,
+    log: request.logSettings,
+  };
+
+  await new Promise<void>((resolve, reject) => {
+    const worker = spawn(data);
+    const stop = () => {
+      signalEventfd(stopFd);
+      setTimeout(() => {
+        log.warn(`the device did not stop within ${STOP_LIMIT_MS} ms; the kernel takes it from here`);
+        if (meeting.role === "server") rmSync(meeting.path, { force: true });
+        resolve();
+      }, STOP_LIMIT_MS).unref();
+    };
+    process.once("SIGTERM", stop);
+    request.signal.addEventListener("abort", stop, { once: true });
+    let failure: OperatorError | undefined;
+    worker.on("message", (report: WorkerReport) => {
+      if (report.event === "ready") onReady(`READY ${report.where} device=${report.device}`);
+      else if (report.event === "failed") failure = fromPlain(report.error);
+      else if (failure) reject(failure);
+      else resolve();
+    });
+    worker.on("error", (error) =>
+      reject(new OperatorError("the serving thread died", { why: error.message, cause: error })),
+    );
+    worker.on("exit", () => reject(failure ?? new OperatorError("the serving thread ended unexpectedly")));
+  });
+}

@@ -1,0 +1,64 @@
+import type { GuestMemory } from "../memory/guest-memory.ts";
+import type { VringConfig } from "./vdpa-device.ts";
+
+/**
+ * Vring bases as GET_VRING_BASE and SET_VRING_BASE carry them. Split: bits 0–15 the available index. Packed: bits
+ * 0–14 the position of the next available descriptor, bit 15 its wrap counter, bits 16–31 the same for the next used
+ * one; DPDK front-ends send only the low half.
+ */
+
+const WRAP = 0x8000;
+
+/** The base of a packed ring, both halves equal. */
+export function packedBase(position: number, wrap: boolean): number {
+  const half = position | (wrap ? WRAP : 0);
+  return (half | (half << 16)) >>> 0;
+}
+
+/** Whether a queue that was just reset starts at this base: there is no register for any other. */
+export function isFreshBase(packed: boolean, base: number): boolean {
+  if (!packed) return base === 0;
+  const used = base >>> 16;
+  return (base & 0xffff) === WRAP && (used === 0 || used === WRAP);
+}
+
+/** The base in words, for messages. */
+export function describeBase(packed: boolean, base: number): string {
+  if (!packed) return `available index ${base}`;
+  return `position ${base & 0x7fff} with wrap counter ${(base & WRAP) >> 15}`;
+}
+
+const DESC_SIZE = 16;
+const DESC_F_AVAIL = 1 << 7;
+const DESC_F_USED = 1 << 15;
+
+/**
+ * The base of a packed ring whose device was stopped, from what the ring shows (virtio 1.3 §2.8.1). The device tells
+ * its position nowhere; it is taken to be behind the last descriptor that was used in the current lap, so a chain of
+ * several descriptors there counts as one.
+ * @param ring the descriptor ring's bytes
+ */
+export function packedBaseOf(ring: Uint8Array): number {
+  const size = ring.byteLength / DESC_SIZE;
+  const flagsAt = (i: number) => ring[i * DESC_SIZE + 14]! | (ring[i * DESC_SIZE + 15]! << 8);
+  const isUsed = (flags: number) => ((flags & DESC_F_AVAIL) !== 0) === ((flags & DESC_F_USED) !== 0);
+  const first = flagsAt(0);
+  const wrap = (first & DESC_F_AVAIL) !== 0;
+  // An available or untouched first descriptor: nothing of this lap is used yet.
+  if (!isUsed(first)) return packedBase(0, wrap);
+  if (!wrap && !ring.some((byte) => byte !== 0)) return packedBase(0, true);
+  let last = 0;
+  for (let i = 1; i < size; i++) {
+    const flags = flagsAt(i);
+    if (isUsed(flags) && ((flags & DESC_F_USED) !== 0) === wrap) last = i;
+  }
+  const next = last + 1;
+  return next < size ? packedBase(next, wrap) : packedBase(0, !wrap);
+}
+
+/** The base of a ring that its device no longer touches, from the guest's memory. */
+export function ringPosition(memory: GuestMemory, ring: VringConfig, packed: boolean): number {
+  if (packed) return packedBaseOf(memory.read(ring.descGpa, DESC_SIZE * ring.size));
+  const [low, high] = memory.read(ring.deviceGpa + 2n, 2);
+  return low! | (high! << 8);
+}

@@ -1,0 +1,186 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { eventually } from "../../support/front-end/wait.ts";
+
+/** The compiled binary under test. */
+export const BINARY = resolve(process.env["VDPACTL_BIN"] ?? join(import.meta.dir, "../../../dist/vdpactl"));
+
+// BUN_OPTIONS and BUN_BE_BUN would reach into a compiled binary.
+const { BUN_OPTIONS: _options, BUN_BE_BUN: _be, ...ENVIRONMENT } = process.env;
+
+/** Time for anything that a daemon does once, on a machine five times slower than ours. */
+export const ONCE_MS = 20_000;
+
+export interface DaemonOptions {
+  /** Further arguments of `serve`. */
+  readonly args?: readonly string[];
+  /** Instead of `--socket PATH` with a path of our own. */
+  readonly meeting?: readonly string[];
+  /** Fd that the daemon finds as number 3. */
+  readonly fd?: number;
+  /** Most open files the daemon may have. */
+  readonly maxFiles?: number;
+}
+
+/** What a daemon holds. */
+export interface Holdings {
+  readonly fds: number;
+  /** Maps of memory that front-ends gave. */
+  readonly maps: number;
+}
+
+/** `vdpactl serve --sim` as a process of its own. */
+export class Daemon {
+  readonly log: string[] = [];
+  readonly out: string[] = [];
+  readonly #exit: Promise<number>;
+  #code: number | undefined;
+
+  private constructor(
+    readonly child: ChildProcess,
+    readonly directory: string,
+    readonly socketPath: string,
+  ) {
+    collectLines(child.stdout!, this.out);
+    collectLines(child.stderr!, this.log);
+    this.#exit = new Promise((done) => {
+      child.on("exit", (code, signal) => {
+        this.#code = code ?? 128;
+        if (signal) this.log.push(`ended by ${signal}`);
+      });
+      // After "close" the pipes are read to their end too.
+      child.on("close", (code) => done(code ?? 128));
+    });
+  }
+
+  /** Starts one and waits until it is ready. */
+  static async start(options: DaemonOptions = {}): Promise<Daemon> {
+    const directory = mkdtempSync(join(tmpdir(), "vdpactl-e2e-"));
+    const socketPath = join(directory, "vhost.sock");
+    const meeting = options.meeting ?? ["--socket", socketPath];
+    const command = [BINARY, "serve", "--sim", ...meeting, ...(options.args ?? [])];
+    if (options.maxFiles) command.unshift("prlimit", `--nofile=${options.maxFiles}`);
+    const child = spawn(command[0]!, command.slice(1), {
+      env: ENVIRONMENT,
+      stdio: ["ignore", "pipe", "pipe", ...(options.fd === undefined ? [] : [options.fd])],
+    });
+    const daemon = new Daemon(child, directory, socketPath);
+    try {
+      await eventually(
+        () => {
+          if (!daemon.running)
+            throw new Error(`vdpactl ended with ${daemon.#code}: ${daemon.log.join("\n")}`);
+          return daemon.out.some((line) => line.startsWith("READY"));
+        },
+        ONCE_MS,
+        "READY",
+      );
+    } catch (error) {
+      child.kill("SIGKILL");
+      throw error;
+    }
+    return daemon;
+  }
+
+  get pid(): number {
+    return this.child.pid!;
+  }
+
+  get running(): boolean {
+    return this.#code === undefined;
+  }
+
+  holdings(): Holdings {
+    const fds = readdirSync(`/proc/${this.pid}/fd`).length;
+    const maps = readFileSync(`/proc/${this.pid}/maps`, "utf8")
+      .split("\n")
+      .filter((line) => /\/memfd:guest-|\/dev\/shm\/guest-/.test(line)).length;
+    return { fds, maps };
+  }
+
+  /** What its fds are, for messages. */
+  fdKinds(): string[] {
+    return readdirSync(`/proc/${this.pid}/fd`).map((fd) => {
+      try {
+        return `${fd} ${readlinkSync(`/proc/${this.pid}/fd/${fd}`)}`;
+      } catch {
+        return `${fd} gone`;
+      }
+    });
+  }
+
+  /** Waits until the daemon holds no more than this. */
+  async backTo(rest: Holdings): Promise<void> {
+    try {
+      await eventually(
+        () => {
+          const { fds, maps } = this.holdings();
+          return fds <= rest.fds && maps <= rest.maps;
+        },
+        ONCE_MS,
+        "fds and maps given back",
+      );
+    } catch (error) {
+      const now = this.holdings();
+      throw new Error(
+        `${now.fds} fds instead of ${rest.fds}, ${now.maps} maps instead of ${rest.maps}: ${this.fdKinds().join(", ")}`,
+        { cause: error },
+      );
+    }
+  }
+
+  /** Waits for a log line written after `mark` lines. */
+  async logged(pattern: RegExp, mark = 0): Promise<string> {
+    try {
+      return await eventually(() => this.log.slice(mark).find((line) => pattern.test(line)), ONCE_MS, "log");
+    } catch (error) {
+      throw new Error(`no log line like ${pattern} in:\n${this.log.slice(mark).join("\n")}`, {
+        cause: error,
+      });
+    }
+  }
+
+  /** Sends a signal and returns the exit code; kills a daemon that does not end. */
+  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
+    const late = setTimeout(() => this.child.kill("SIGKILL"), ONCE_MS);
+    if (this.running) this.child.kill(signal);
+    const code = await this.#exit;
+    clearTimeout(late);
+    return code;
+  }
+
+  get socketExists(): boolean {
+    return existsSync(this.socketPath);
+  }
+
+  /** Ends what is left, whatever happened. */
+  async dispose(): Promise<void> {
+    await this.stop("SIGKILL");
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+function collectLines(stream: NodeJS.ReadableStream, into: string[]): void {
+  let rest = "";
+  stream.setEncoding("utf8");
+  stream.on("data", (text: string) => {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop()!;
+    into.push(...lines);
+  });
+}
+
+/** Runs `vdpactl` to its end. */
+export async function run(args: readonly string[]): Promise<{ code: number; out: string; err: string }> {
+  const child = Bun.spawn([BINARY, ...args], { env: ENVIRONMENT, stdout: "pipe", stderr: "pipe" });
+  const late = setTimeout(() => child.kill("SIGKILL"), ONCE_MS);
+  const [out, err, code] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+    child.exited,
+  ]);
+  clearTimeout(late);
+  return { code, out, err };
+}

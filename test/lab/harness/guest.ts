@@ -1,0 +1,128 @@
+// A nested guest: QEMU inside the VM with vhost-user-net NICs, and a shell on its serial console.
+import { existsSync } from "node:fs";
+import { Program } from "./program.ts";
+import { Qmp } from "./qmp.ts";
+import { GENEROUS_SECONDS, until } from "./until.ts";
+
+export interface GuestOptions {
+  name: string;
+  /** Where the back-end listens. */
+  socket: string;
+  mac: string;
+  pairs?: number;
+  packed?: boolean;
+  mebibytes?: number;
+  /** More options of the NIC, such as "host_mtu=1400". */
+  nic?: string;
+}
+
+export interface GuestAnswer {
+  code: number;
+  output: string;
+}
+
+const BOOT_SECONDS = 240;
+
+const NESTED = "/lab/nested";
+
+function nicArguments({ socket, mac, pairs = 1, packed = false, nic }: GuestOptions): string[] {
+  const several = pairs > 1 ? `,queues=${pairs}` : "";
+  const device = [
+    `virtio-net-pci,netdev=net,mac=${mac},disable-legacy=on,romfile=`,
+    `mq=${pairs > 1 ? "on" : "off"},vectors=${2 * pairs + 2},packed=${packed ? "on" : "off"}`,
+    ...(nic === undefined ? [] : [nic]),
+  ];
+  return [
+    ...["-chardev", `socket,id=back-end,path=${socket}`],
+    ...["-netdev", `vhost-user,id=net,chardev=back-end${several}`, "-device", device.join(",")],
+  ];
+}
+
+export class Guest {
+  #commands = 0;
+
+  private constructor(
+    readonly program: Program,
+    readonly qmp: Qmp,
+  ) {}
+
+  /** Starts QEMU and waits for the guest's shell. */
+  static async boot(options: GuestOptions): Promise<Guest> {
+    const size = `${options.mebibytes ?? 96}M`;
+    const monitor = `/tmp/${options.name}.qmp`;
+    const program = new Program(options.name, [
+      ...["qemu-system-x86_64", "-M", "pc", "-nodefaults", "-no-user-config", "-display", "none"],
+      ...["-accel", "tcg,tb-size=128", "-cpu", "qemu64", "-m", size],
+      ...["-object", `memory-backend-memfd,id=ram,size=${size},share=on`, "-machine", "memory-backend=ram"],
+      ...["-kernel", `${NESTED}/vmlinux`, "-initrd", `${NESTED}/initramfs.cpio`],
+      // reboot=t: a triple fault, which needs neither ACPI nor a keyboard controller.
+      ...["-append", "console=ttyS0 quiet tsc=reliable no_timer_check panic=-1 reboot=t"],
+      ...nicArguments(options),
+      ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
+      ...["-qmp", `unix:${monitor},server=on,wait=off`],
+    ]);
+    await until(`${options.name}'s monitor`, () => existsSync(monitor) || !program.alive);
+    const guest = new Guest(program, await Qmp.connect(monitor));
+    await guest.up();
+    return guest;
+  }
+
+  /** Waits for the shell, after power-on and after each reboot. */
+  async up(): Promise<void> {
+    await this.program.stdout.expect(/guest is up\r?\n/, BOOT_SECONDS);
+  }
+
+  /** Runs a shell line in the guest. */
+  async attempt(line: string, seconds = GENEROUS_SECONDS): Promise<GuestAnswer> {
+    const mark = `[end ${++this.#commands}]`;
+    const stream = this.program.stdout;
+    stream.skip();
+    const from = stream.text.length;
+    this.program.send(`{ ${line}; } < /dev/null; echo "${mark} $?"\n`);
+    const pattern = new RegExp(`\\[end ${this.#commands}\\] (\\d+)\\r?\\n`);
+    const match = await stream.expect(pattern, seconds);
+    const output = stream.text.slice(from).split(mark)[0] ?? "";
+    return { code: Number(match[1]), output: output.replaceAll("\r", "") };
+  }
+
+  /** Runs a shell line that must succeed and returns what it printed. */
+  async run(line: string, seconds = GENEROUS_SECONDS): Promise<string> {
+    const { code, output } = await this.attempt(line, seconds);
+    if (code !== 0) throw new Error(`in the guest, ${line} ended with ${code}: ${output}`);
+    return output;
+  }
+
+  /** Gives the guest's NIC an address of a /24. */
+  async address(address: string): Promise<void> {
+    await this.run(`ip address add ${address}/24 dev eth0; ip link set eth0 up`);
+  }
+
+  /** Number of answers to `count` pings. */
+  async ping(address: string, count: number): Promise<number> {
+    const { output } = await this.attempt(`ping -c ${count} -W 20 ${address}`);
+    const received = output.match(/(\d+) packets received/)?.[1];
+    if (received === undefined) throw new Error(`the guest's ping said no count: ${output}`);
+    return Number(received);
+  }
+
+  /** Takes the NIC from its driver and gives it back, as unloading and loading the module does. */
+  async reloadDriver(): Promise<void> {
+    const driver = "/sys/bus/virtio/drivers/virtio_net";
+    const name = (await this.run(`ls ${driver} | grep ^virtio`)).trim();
+    await this.run(`echo ${name} > ${driver}/unbind`);
+    await this.run(`echo ${name} > ${driver}/bind`);
+  }
+
+  /** Starts the guest anew within the same QEMU. */
+  async reboot(): Promise<void> {
+    this.program.stdout.skip();
+    this.program.send("reboot -f\n");
+    await this.up();
+  }
+
+  /** Ends QEMU the orderly way. Returns its exit code. */
+  async quit(): Promise<number> {
+    await this.qmp.execute("quit").catch(() => undefined);
+    return this.program.exited;
+  }
+}

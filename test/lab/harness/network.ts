@@ -1,0 +1,57 @@
+// The kernel's side of a wire: addresses, namespaces, pings.
+import { attempt, command } from "./command.ts";
+import type { Device } from "./device.ts";
+
+/** A network interface of the VM's kernel in a namespace of its own, so that nothing short-cuts the wire. */
+export class Peer {
+  private constructor(
+    readonly namespace: string,
+    readonly link: string,
+    readonly address: string,
+  ) {}
+
+  /** Moves the device's interface to namespace `name` and gives it `address` of a /24. */
+  static async create(name: string, device: Device, address: string): Promise<Peer> {
+    const own = await device.interface();
+    await command("ip", "netns", "add", name);
+    await command("ip", "link", "set", own, "netns", name);
+    const peer = new Peer(name, own, address);
+    await peer.run("ip", "link", "set", "lo", "up");
+    await peer.run("sh", "-c", `echo 1 > /proc/sys/net/ipv6/conf/${own}/disable_ipv6`);
+    await peer.run("ip", "address", "add", `${address}/24`, "dev", own);
+    await peer.run("ip", "link", "set", own, "up");
+    return peer;
+  }
+
+  /** Runs a command in the namespace and returns its stdout. */
+  run(...argv: string[]): Promise<string> {
+    return command(...this.argv(...argv));
+  }
+
+  argv(...argv: string[]): string[] {
+    return ["ip", "netns", "exec", this.namespace, ...argv];
+  }
+
+  /** Number of answers to `count` pings. */
+  async ping(address: string, count: number): Promise<number> {
+    const pinging = ["ping", "-n", "-c", String(count), "-i", "0.2", "-W", "20", address];
+    return answers((await attempt(this.argv(...pinging))).stdout);
+  }
+
+  /** The kernel's counter of the interface, such as rx_packets. */
+  async counter(name: string): Promise<number> {
+    return Number(await this.run("cat", `/sys/class/net/${this.link}/statistics/${name}`));
+  }
+
+  async remove(): Promise<void> {
+    // The interface returns to where its device is.
+    await command("ip", "netns", "delete", this.namespace);
+  }
+}
+
+/** Reads the last line of either ping. */
+export function answers(output: string): number {
+  const received = output.match(/(\d+) (?:packets )?received/)?.[1];
+  if (received === undefined) throw new Error(`ping said no count: ${output}`);
+  return Number(received);
+}

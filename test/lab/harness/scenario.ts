@@ -1,0 +1,18 @@
+// A scenario file exports one of these as its default. The outside reads everything but `run`.
+import type { Lab } from "./lab.ts";
+import type { VmShape } from "./shape.ts";
+
+export interface Scenario {
+  /** One line for `scripts/lab list`. */
+  summary: string;
+  vm: VmShape;
+  /** Needs dist/vdpactl. */
+  usesVdpactl: boolean;
+  /** Generous: a VM that takes longer hangs. */
+  timeoutSeconds?: number;
+  run(lab: Lab): Promise<void>;
+}
+
+export function scenario(definition: Scenario): Scenario {
+  return definition;
+}
