@@ -3,6 +3,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync } from "node:fs";
 import { join } from "node:path";
+import { locked } from "./lock.ts";
 import { cache } from "./places.ts";
 import { say, seconds } from "./progress.ts";
 
@@ -20,7 +21,11 @@ const UNUSED_DAYS = 14;
 export async function finished(step: Step): Promise<string> {
   const key = createHash("sha256").update(step.inputs.join("\0")).digest("hex").slice(0, 12);
   const folder = join(cache, "built", `${step.name}-${key}`);
-  if (!existsSync(folder)) await make(step, folder);
+  if (!existsSync(folder)) {
+    await locked(step.name, async () => {
+      if (!existsSync(folder)) await make(step, folder);
+    });
+  }
   utimesSync(folder, new Date(), new Date());
   return folder;
 }
@@ -33,8 +38,7 @@ async function make(step: Step, folder: string): Promise<void> {
   const start = performance.now();
   try {
     await step.build(unfinished);
-    // Another run may have built the same meanwhile; its result is as good as ours.
-    if (!existsSync(folder)) renameSync(unfinished, folder);
+    renameSync(unfinished, folder);
   } finally {
     rmSync(unfinished, { recursive: true, force: true });
   }

@@ -29,7 +29,7 @@ import type { Output } from "./output.ts";
  *         output.print(record, () => "text"); // JSON with --json, else the text
  *         log.warn("one line on standard error");
  *         signal;                             // aborted by the first Ctrl-C; the exit code is then 130
- *         return 0;                           // the exit code
+ *         return 0;                           // the exit code, or nothing for 0
  *       },
  *     });
  *
@@ -45,8 +45,8 @@ export interface VerbSpec<O extends Options> {
   /** The list option that words without a flag belong to; without it such words are errors. */
   readonly positional?: keyof O & string;
   readonly examples?: readonly string[];
-  /** @returns the exit code */
-  run(invocation: Invocation<O>): Promise<number> | number;
+  /** @returns the exit code, or nothing for 0 */
+  run(invocation: Invocation<O>): Promise<number | undefined> | number | undefined;
 }
 
 /** What a verb gets to work with. */
@@ -74,7 +74,7 @@ export function toCitty(verb: Verb, globals: Options, onResult: (code: number) =
     meta: { name: `vdpactl ${verb.name}`, description: verb.description },
     args: { ...cittyArgs(verb.options), ...cittyArgs(globals) },
     async run({ data }) {
-      onResult(await verb.run(data as Invocation<Options>));
+      onResult((await verb.run(data as Invocation<Options>)) ?? 0);
     },
   });
 }

@@ -23,7 +23,11 @@ export default defineVerb({
     "socket-group": value("GROUP", text, "group of the socket, a name or number"),
     queues: value("N", integer(1, 128), "the most queue pairs to offer"),
     "features-mask": value("MASK", mask64, "virtio feature bits that may be offered"),
-    doorbell: value("HOW", oneOf("auto", "relay"), "who rings doorbells: the kernel where it can, or this process"),
+    doorbell: value(
+      "HOW",
+      oneOf("auto", "relay"),
+      "who rings doorbells: the kernel where it can, or this process",
+    ),
     bind: flag("bind the device to vfio-pci first"),
     force: flag("serve a device whose DMA may bypass the IOMMU"),
     "print-capabilities": flag("print what this back-end can do as JSON and exit"),
@@ -35,7 +39,7 @@ export default defineVerb({
   async run({ options, output, log, logSettings, signal }) {
     if (options["print-capabilities"]) {
       output.write(JSON.stringify(CAPABILITIES, null, 2) + "\n");
-      return;
+      return 0;
     }
     if ((options.pci === undefined) === !options.sim) {
       throw new OperatorError("which device is to be served?", {
@@ -64,5 +68,6 @@ export default defineVerb({
       log,
       (line) => output.write(`${line}\n`),
     );
+    return 0;
   },
 });

@@ -82,7 +82,7 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
   });
   cleanup.push(watchDevice(fn, loop));
 
-  const server = new FrontEndServer({ loop, device, log, counters });
+  const server = new FrontEndServer({ loop, device, log, counters, onEnd: () => loop.stop() });
   cleanup.push(() => server.close());
   const { meeting } = data;
   if (meeting.role === "server") server.listen(meeting.path, meeting);

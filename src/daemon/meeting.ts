@@ -18,7 +18,10 @@ export function meetingOf(options: MeetingOptions): Meeting {
   const access = ["socket-mode", "socket-owner", "socket-group"] as const;
   const given = access.filter((name) => options[name] !== undefined);
   if ((socket === undefined) === (fd === undefined)) {
-    throw usage("where is the front-end?", socket ? "--socket and --fd exclude each other" : "--socket is missing");
+    throw usage(
+      "where is the front-end?",
+      socket ? "--socket and --fd exclude each other" : "--socket is missing",
+    );
   }
   if (fd !== undefined) {
     const useless = [...(client ? ["client"] : []), ...given][0];

@@ -4,19 +4,13 @@ import { OperatorError } from "../hw/operator-error.ts";
 import type { SimLink } from "../hw/sim/link.ts";
 import type { SimOptions } from "../hw/sim/sim-options.ts";
 import type { DoorbellPolicy } from "../vdpa/doorbells.ts";
+import type { SocketAccess } from "../vhost-user/socket-file.ts";
 
 /** Where the front-end is met. */
 export type Meeting =
   | ({ readonly role: "server"; readonly path: string } & SocketAccess)
   | { readonly role: "fd"; readonly fd: number }
   | { readonly role: "client"; readonly path: string };
-
-/** Who may connect to a listening socket. */
-export interface SocketAccess {
-  readonly mode?: number;
-  readonly uid?: number;
-  readonly gid?: number;
-}
 
 /** Which device is served. */
 export type Target =

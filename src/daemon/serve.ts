@@ -2,11 +2,17 @@ import { rmSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 import { createEventfd, signalEventfd } from "../hw/ffi/eventfd.ts";
 import type { Log } from "../hw/log.ts";
-import { OperatorError } from "../hw/operator-error.ts";
+import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import { createSimLink } from "../hw/sim/link.ts";
 import type { SimOptions } from "../hw/sim/sim-options.ts";
 import { Counters } from "../vdpa/counters.ts";
-import { type DeviceWorkerData, fromPlain, type Target, type WorkerData, type WorkerReport } from "./messages.ts";
+import {
+  type DeviceWorkerData,
+  fromPlain,
+  type Target,
+  type WorkerData,
+  type WorkerReport,
+} from "./messages.ts";
 
 /** What to serve, to whom and how. */
 export interface ServeRequest
@@ -39,7 +45,7 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
   else {
     const link = createSimLink();
     const sim = spawn({ role: "sim", link, options: request.device.sim });
-    sim.on("error", (error) => log.error(`the simulated device died: ${error.message}`));
+    sim.on("error", (error) => log.error(`the simulated device died: ${messageOf(error)}`));
     target = { kind: "sim", link };
   }
 
@@ -76,7 +82,7 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
       else resolve();
     });
     worker.on("error", (error) =>
-      reject(new OperatorError("the serving thread died", { why: error.message, cause: error })),
+      reject(new OperatorError("the serving thread died", { why: messageOf(error), cause: error })),
     );
     worker.on("exit", () => reject(failure ?? new OperatorError("the serving thread ended unexpectedly")));
   });

@@ -86,7 +86,6 @@ export class GuestMemory {
           known.file.ino === files[i]!.ino,
       ),
     );
-    if (kept.every((region) => region !== undefined) && kept.length === this.#regions.length) return;
 
     const added: MappedRegion[] = [];
     try {

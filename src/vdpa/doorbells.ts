@@ -32,7 +32,8 @@ export class Doorbells {
   /** Connects a queue, replacing what it had, and rings once: a kick may have been missed before. */
   connect(queue: number, doorbell: Doorbell, kickFd: number): void {
     this.disconnect(queue);
-    if (kickFd >= 0) this.#wirings.set(queue, {
+    if (kickFd >= 0)
+      this.#wirings.set(queue, {
         doorbell,
         kickFd,
         kind: this.#wire(queue, doorbell, kickFd),
@@ -75,7 +76,9 @@ export class Doorbells {
         this.fn.bindDoorbell(doorbell, kickFd);
         return "ioeventfd";
       } catch (error) {
-        this.log.warn(`queue ${queue}: the kernel does not ring this doorbell, kicks are relayed (${messageOf(error)})`);
+        this.log.warn(
+          `queue ${queue}: the kernel does not ring this doorbell, kicks are relayed (${messageOf(error)})`,
+        );
       }
     }
     // Queues may share one eventfd, but each came with an fd number of its own, so each is watched on its own.

@@ -3,7 +3,12 @@ import * as F from "../hw/virtio/features.ts";
 const bits = (...numbers: number[]): bigint => numbers.reduce((all, n) => all | (1n << BigInt(n)), 0n);
 
 /** What we negotiate with the device ourselves, whatever the guest chooses. */
-const ALWAYS = bits(F.VIRTIO_F_VERSION_1, F.VIRTIO_F_ACCESS_PLATFORM, F.VIRTIO_F_ORDER_PLATFORM, F.VIRTIO_F_RING_RESET);
+const ALWAYS = bits(
+  F.VIRTIO_F_VERSION_1,
+  F.VIRTIO_F_ACCESS_PLATFORM,
+  F.VIRTIO_F_ORDER_PLATFORM,
+  F.VIRTIO_F_RING_RESET,
+);
 
 /** The device's control queue and what is steered through it: ours, as the guest's ends in the front-end. */
 const NET_CONTROL = bits(

@@ -1,6 +1,6 @@
-import { closeFd } from "../hw/ffi/fd.ts";
 import { EPOLLIN, type EventLoop } from "../hw/ffi/event-loop.ts";
 import { createEventfd, drainEventfd, signalEventfd } from "../hw/ffi/eventfd.ts";
+import { closeFd } from "../hw/ffi/fd.ts";
 import type { Log } from "../hw/log.ts";
 import { OperatorError } from "../hw/operator-error.ts";
 import type { PciFunction } from "../hw/pci-function.ts";

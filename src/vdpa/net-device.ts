@@ -2,7 +2,7 @@ import { DmaBuffer } from "../hw/dma-buffer.ts";
 import type { EventLoop } from "../hw/ffi/event-loop.ts";
 import type { Log } from "../hw/log.ts";
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
-import type { MappablePage, PciFunction } from "../hw/pci-function.ts";
+import type { MappablePage } from "../hw/pci-function.ts";
 import { ControlQueue } from "../hw/virtio/control-queue.ts";
 import * as F from "../hw/virtio/features.ts";
 import { negotiate, setDriverOk } from "../hw/virtio/negotiate.ts";
@@ -19,7 +19,6 @@ import { NetControl } from "./net-control.ts";
 import { describeBase, isFreshBase, ringPosition } from "./ring-base.ts";
 import type { DoorbellKind, VdpaDevice, VringConfig } from "./vdpa-device.ts";
 
-const CONTROL_BUFFER = 16384;
 const DEFAULT_MAX_MTU = 65535;
 
 export interface NetDeviceOptions {
@@ -70,7 +69,8 @@ export class VirtioNetDevice implements VdpaDevice {
   #controlBuffer: DmaBuffer | undefined;
   /** Negotiated with the device at its last start. */
   #negotiated = 0n;
-  #running = false;
+  /** Started and not reset since. */
+  #live = false;
   #linkUp: boolean | undefined;
 
   /** @param transport a device that nobody else drives; it is reset */
@@ -131,7 +131,7 @@ export class VirtioNetDevice implements VdpaDevice {
   }
 
   get running(): boolean {
-    return this.#running;
+    return this.#live || this.#rings.size > 0;
   }
 
   baseProblem(features: bigint, base: number): string | undefined {
@@ -144,13 +144,6 @@ export class VirtioNetDevice implements VdpaDevice {
   }
 
   configure(features: bigint, vrings: readonly VringConfig[]): void {
-    const interrupted = this.#running ? [] : [...this.#rings.keys()];
-    if (interrupted.length > 0) {
-      throw new OperatorError(`queues ${interrupted.join(", ")} can not continue`, {
-        why: "the device was reset while they ran, as it can not reset single queues",
-        remedy: "let the guest's driver reset the device",
-      });
-    }
     this.stop();
     try {
       this.#start(features, vrings);
@@ -174,7 +167,7 @@ export class VirtioNetDevice implements VdpaDevice {
     }
     const accepted = negotiate(this.transport, wanted);
     this.#negotiated = accepted;
-    this.#running = true;
+    this.#live = true;
     const multiqueue = F.hasFeature(accepted, F.VIRTIO_NET_F_MQ);
     const control = this.#setUpControlQueue(accepted, multiqueue ? 2 * this.#devicePairs : 2);
     this.#interrupts.enable(this.maxQueues);
@@ -187,31 +180,43 @@ export class VirtioNetDevice implements VdpaDevice {
     this.#readLink();
     const ms = (performance.now() - started).toFixed(1);
     this.#log.info(`${this.transport.fn.name} runs with ${vrings.length} rings after ${ms} ms`);
-    for (const q of this.queues()) {
-      const state = q.enabled ? "" : " disabled";
-      this.#log.info(
-        `queue ${q.index} ${q.type} size ${q.size} ${q.mode} doorbell ${q.doorbell} vector ${q.vector} call ${q.call}${state}`,
-      );
-    }
+    for (const { index } of vrings) this.#report(index);
+  }
+
+  /** One line on how a queue's packets, kicks and interrupts travel. */
+  #report(index: number): void {
+    const q = this.queues().find((queue) => queue.index === index)!;
+    const state = q.enabled ? "" : " disabled";
+    this.#log.info(
+      `queue ${q.index} ${q.type} size ${q.size} ${q.mode} doorbell ${q.doorbell} vector ${q.vector} call ${q.call}${state}`,
+    );
   }
 
   #setUpControlQueue(accepted: bigint, index: number): ControlQueue | undefined {
     if (!F.hasFeature(accepted, F.VIRTIO_NET_F_CTRL_VQ)) return undefined;
     const { dma } = this.transport.fn;
-    const iova = allocateIova(dma, this.memory, CONTROL_BUFFER);
+    const size = ControlQueue.memorySize(this.transport, index, accepted);
+    const iova = allocateIova(dma, this.memory, size);
     try {
-      this.#controlBuffer = DmaBuffer.create(dma, iova, CONTROL_BUFFER, "vdpactl-control-queue");
+      this.#controlBuffer = DmaBuffer.create(dma, iova, size, "vdpactl-control-queue");
     } catch (error) {
       this.memory.release(iova);
       throw error;
     }
-    return new ControlQueue(this.transport, index, this.#controlBuffer, accepted);
+    return ControlQueue.create(this.transport, { index, features: accepted, memory: this.#controlBuffer });
   }
 
   startVring(vring: VringConfig): void {
+    if (!this.#live) {
+      throw new OperatorError(`queue ${vring.index} can not be started alone`, {
+        why: "the device was reset to stop one of its queues, as it can not reset single ones",
+        remedy: "let the guest's driver reset the device",
+      });
+    }
     this.#setUpRing(vring);
     this.#control.setEnabled([[vring.index, vring.enabled]]);
     this.#connect(vring.index);
+    this.#report(vring.index);
   }
 
   #setUpRing(vring: VringConfig): void {
@@ -238,7 +243,7 @@ export class VirtioNetDevice implements VdpaDevice {
     const ring = this.#rings.get(index);
     if (!ring) return 0;
     this.#rings.delete(index);
-    if (this.running) this.#stopOnDevice(index);
+    if (this.#live) this.#stopOnDevice(index);
     return ringPosition(this.memory, ring.config, F.hasFeature(this.#negotiated, F.VIRTIO_F_RING_PACKED));
   }
 
@@ -259,9 +264,10 @@ export class VirtioNetDevice implements VdpaDevice {
     const ring = this.#rings.get(index);
     if (!ring || ring.enabled === enabled) return;
     ring.enabled = enabled;
-    if (!this.running) return;
+    if (!this.#live) return;
     this.#control.setEnabled([[index, enabled]]);
     this.#connect(index);
+    this.#report(index);
   }
 
   setVringKick(index: number, fd: number): void {
@@ -270,15 +276,19 @@ export class VirtioNetDevice implements VdpaDevice {
 
   setVringCall(index: number, fd: number): void {
     const ring = this.#replace(index, { callFd: fd }, false);
-    if (ring && this.running) this.#interrupts.connect(index, fd);
+    if (ring && this.#live) this.#interrupts.connect(index, fd);
   }
 
-  #replace(index: number, fds: { kickFd?: number; callFd?: number }, reconnect = true): RunningRing | undefined {
+  #replace(
+    index: number,
+    fds: { kickFd?: number; callFd?: number },
+    reconnect = true,
+  ): RunningRing | undefined {
     const ring = this.#rings.get(index);
     if (!ring) return undefined;
     if (reconnect) this.#doorbells.disconnect(index);
     ring.config = { ...ring.config, ...fds };
-    if (reconnect && this.running && ring.enabled) {
+    if (reconnect && this.#live && ring.enabled) {
       this.#doorbells.connect(index, this.transport.doorbell(index), ring.config.kickFd);
     }
     return ring;
@@ -291,7 +301,7 @@ export class VirtioNetDevice implements VdpaDevice {
 
   /** Resets the device. Rings that are not stopped one by one stay known, as interrupted. */
   #halt(): void {
-    this.#running = false;
+    this.#live = false;
     this.#doorbells.disconnectAll();
     this.#interrupts.disable();
     this.#control.stop();

@@ -174,7 +174,7 @@ test("SIGTERM while frames flow: the front-end is closed, the socket removed, ex
   const daemon = await start();
   const guest = await guestOf(daemon, { pairs: 8 });
   let ended = false;
-  const traffic = exchange(guest, { until: () => ended });
+  const traffic = exchange(guest, { until: () => ended, patienceMs: 200 });
   await exchangeStarted(guest);
   const before = performance.now();
   const code = daemon.stop();
@@ -185,8 +185,7 @@ test("SIGTERM while frames flow: the front-end is closed, the socket removed, ex
   expect(daemon.socketExists).toBe(false);
   expect(daemon.log.filter((line) => /^(error|warning)/.test(line))).toEqual([]);
   ended = true;
-  await guest.close();
-  await traffic.catch(() => {});
+  await traffic;
 }, 60_000);
 
 test("SIGINT ends it likewise", async () => {
@@ -198,12 +197,9 @@ test("SIGINT ends it likewise", async () => {
 
 test("without rings enabled nothing flows, and what waits goes through once they are", async () => {
   const guest = await guestOf(await start(), { pairs: 2, enabledPairs: 1 });
-  let enabled = false;
   const late = exchange(guest, { pairs: [1], frames: 50, patienceMs: ONCE_MS });
   await passFrames(guest, { pairs: [0], frames: 500, from: 1_000_000 });
-  enabled = true;
   await guest.setPairEnabled(1, true);
-  expect(enabled).toBe(true);
   const [report] = await late;
   // A disabled transmit ring may drop what it is given (vhost-user "Ring states"), but must not repeat or bend it.
   expect(report).toMatchObject({ duplicates: 0, wrong: [] });

@@ -16,7 +16,7 @@ cp "$vm/usr/sbin/ethtool" "$root/bin/ethtool.bin"
 rm -f "$root/bin/ethtool"
 mv "$root/bin/ethtool.bin" "$root/bin/ethtool"
 cp -L "$vm/lib64/ld-linux-x86-64.so.2" "$root/lib64/"
-for library in libc.so.6 libmnl.so.0; do cp -L "$vm/usr/lib/x86_64-linux-gnu/$library" "$root/lib/x86_64-linux-gnu/"; done
+for library in libc.so.6 libm.so.6 libmnl.so.0; do cp -L "$vm/usr/lib/x86_64-linux-gnu/$library" "$root/lib/x86_64-linux-gnu/"; done
 cp "$init" "$root/init"
 chmod +x "$root/init"
 (cd "$root" && find . | cpio --quiet -o -H newc) > "$out/initramfs.cpio"

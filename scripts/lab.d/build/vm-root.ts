@@ -6,19 +6,10 @@ import { sourceLine } from "./debian.ts";
 import type { VmKernel } from "./vm-kernel.ts";
 import { VM_RELEASE } from "./vm-release.ts";
 
-const PACKAGES = [
-  ...[
-    "qemu-system-x86",
-    "qemu-utils",
-    "dpdk",
-    "busybox-static",
-    "iproute2",
-    "iputils-ping",
-    "kmod",
-    "pciutils",
-  ],
-  ...["ethtool", "socat", "procps", "strace", "tcpdump", "netcat-openbsd", "less", "libc6"],
-];
+const PACKAGES = (
+  "qemu-system-x86 qemu-utils dpdk-dev busybox-static iproute2 iputils-ping kmod pciutils ethtool mount " +
+  "socat procps strace tcpdump netcat-openbsd less"
+).split(" ");
 
 const FINISH = `
 root=$1 kernel=$2 version=$3 bun=$4
@@ -27,7 +18,10 @@ cp -a "$kernel/lib/modules/$version" "$root/lib/modules/"
 cp "$bun" "$root/usr/local/bin/bun"
 find "$root" -name '*.a' -delete
 rm -rf "$root"/usr/share/{doc,man,locale,info} "$root"/var/cache/apt "$root"/var/lib/apt/lists
-rm -rf "$root"/boot/* "$root"/usr/share/qemu/edk2-* "$root"/usr/lib/firmware
+rm -rf "$root"/usr/include "$root"/boot/* "$root"/usr/share/qemu/edk2-* "$root"/usr/lib/firmware
+for tool in qemu-system-x86_64 dpdk-testpmd busybox ip ping modprobe lspci ethtool mount strace stdbuf; do
+  [ -e "$root/usr/bin/$tool" ] || [ -e "$root/usr/sbin/$tool" ] || { echo "the root has no $tool" >&2; exit 1; }
+done
 `;
 
 // mke2fs grows nothing: the image gets a tenth more than the files need.

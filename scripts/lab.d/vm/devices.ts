@@ -51,7 +51,7 @@ function disk(shape: DiskShape, index: number, iommu: boolean): string[] {
 export function deviceArguments(devices: DeviceShape[], iommu: boolean): string[] {
   return devices.flatMap((shape, index) => [
     "-device",
-    `pcie-root-port,id=port${index},bus=pcie.0,chassis=${index + 1},slot=${index + 1},addr=${portSlot(index)}`,
+    `pcie-root-port,id=port${index},bus=pcie.0,chassis=${index + 1},slot=${index + 1},addr=0x${portSlot(index).toString(16)}`,
     ...(shape.kind === "nic" ? ["-device", nic(shape, index, iommu)] : disk(shape, index, iommu)),
   ]);
 }

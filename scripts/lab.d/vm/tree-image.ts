@@ -22,6 +22,7 @@ const CARRIED = ["src", "test", "package.json", "tsconfig.json", "bunfig.toml", 
 
 const PACK = `
 folder=$1 image=$2
+chmod +x "$folder/init"
 mib=$(du -sm --apparent-size "$folder" | cut -f1)
 inodes=$(find "$folder" | wc -l)
 mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -N $((inodes + 100)) -d "$folder" "$image" $((mib + mib / 5 + 16))M

@@ -1,4 +1,5 @@
 import { ptr } from "bun:ffi";
+import { fchmodSync } from "node:fs";
 import { OperatorError } from "../operator-error.ts";
 import { checked, E, SysError } from "./errno.ts";
 import { closeFd, O_CLOEXEC, O_NONBLOCK } from "./fd.ts";
@@ -50,11 +51,16 @@ function sockaddr(path: string): Uint8Array {
 
 const newSocket = () => checked(libc.socket(AF_UNIX, SOCK_STREAM | O_CLOEXEC | O_NONBLOCK, 0), "socket");
 
-/** Binds and listens; the caller owns the fd (non-blocking) and removes the path. */
-export function listenUnix(path: string, backlog = 16): number {
+/**
+ * Binds and listens; the caller owns the fd (non-blocking) and removes the path.
+ * @param mode permissions of the file from its first moment, less the umask (which a worker can not change)
+ */
+export function listenUnix(path: string, mode = 0o600, backlog = 16): number {
   const address = sockaddr(path);
   const fd = newSocket();
   try {
+    // A socket's file takes the mode that the socket has when it is bound.
+    fchmodSync(fd, mode);
     checked(libc.bind(fd, address, address.length), "bind", path);
     checked(libc.listen(fd, backlog), "listen", path);
     return fd;

@@ -20,7 +20,8 @@ export function blockUses(directory: string, host: Host): string[] {
       ...(swaps.includes(name) ? [`${name} is used as swap space`] : []),
       ...listDirectory(join(path, "holders")).map((holder) => `${holder} is built on ${name}`),
     ];
-    if (uses.length === 0 && isClaimed(join(host.dev, name))) uses.push(`${name} is in use (mounted elsewhere?)`);
+    if (uses.length === 0 && isClaimed(join(host.dev, name)))
+      uses.push(`${name} is in use (mounted elsewhere?)`);
     return [...new Set(uses)];
   });
 }
@@ -39,12 +40,12 @@ function readMounts(host: Host): Mount[] {
     const [left = "", right = ""] = line.split(" - ");
     const [, , dev, , point] = left.split(" ");
     const [, source = ""] = right.split(" ");
-    return dev && point ? { dev, source: unescape(source), point: unescape(point) } : [];
+    return dev && point ? { dev, source: unescapeOctal(source), point: unescapeOctal(point) } : [];
   });
 }
 
 /** Blanks and backslashes are written as octal numbers. */
-const unescape = (text: string) =>
+const unescapeOctal = (text: string) =>
   text.replace(/\\([0-7]{3})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8)));
 
 function readSwaps(host: Host): string[] {

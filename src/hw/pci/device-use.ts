@@ -13,7 +13,10 @@ export function deviceUses(device: PciDevice, host: Host = HOST): string[] {
   const vfs = readNumber(join(device.path, "sriov_numvfs")) ?? 0;
   if (vfs > 0) uses.push(`it has ${vfs} virtual functions enabled`);
   if (isVfioDriver(device.driver)) {
-    return [...uses, ...vfioHolders(device, host).map(({ pid, name }) => `process ${pid} (${name}) holds it`)];
+    return [
+      ...uses,
+      ...vfioHolders(device, host).map(({ pid, name }) => `process ${pid} (${name}) holds it`),
+    ];
   }
   const netdevs = netdevsOf(device);
   uses.push(...netdevs.flatMap((netdev) => netdevUses(netdev, host)));

@@ -7,6 +7,8 @@ export interface SysfsWrite {
   readonly path: string;
   /** Text as `echo` would write it, without the line end; empty to clear. */
   readonly value: string;
+  /** The kernel may not return from it before other processes let go of the device. */
+  readonly mayBlock?: boolean;
 }
 
 /** Which driver a device is to have. */
@@ -16,7 +18,11 @@ export type DriverGoal =
   /** None. */
   | { readonly kind: "none" }
   /** As it once was: driver (undefined for none) and override. */
-  | { readonly kind: "state"; readonly driver: string | undefined; readonly driver_override: string | undefined }
+  | {
+      readonly kind: "state";
+      readonly driver: string | undefined;
+      readonly driver_override: string | undefined;
+    }
   /** The one that the kernel chooses by the device's ids. */
   | { readonly kind: "standard" };
 
@@ -36,7 +42,8 @@ export function planDriver(state: BoundState, goal: DriverGoal, host: Pick<Host,
   if ((state.driver_override ?? "") !== override) {
     writes.push({ path: join(device, "driver_override"), value: override });
   }
-  const stays = goal.kind === "none" ? state.driver === undefined : target !== undefined && state.driver === target;
+  const stays =
+    goal.kind === "none" ? state.driver === undefined : target !== undefined && state.driver === target;
   if (stays) return writes;
   if (state.driver !== undefined) writes.push({ path: join(device, "driver/unbind"), value: state.bdf });
   if (goal.kind === "driver" || goal.kind === "standard" || override === target) {

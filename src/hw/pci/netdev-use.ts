@@ -37,7 +37,9 @@ function master(netdev: string, path: string): string[] {
 function routes(netdev: string, host: Host): string[] {
   const found = [...routes4(netdev, host), ...routes6(netdev, host)];
   const shown = found.slice(0, 3).join(", ") + (found.length > 3 ? ` and ${found.length - 3} more` : "");
-  return found.length > 0 ? [`${netdev} carries the ${found.length === 1 ? "route" : "routes"} ${shown}`] : [];
+  return found.length > 0
+    ? [`${netdev} carries the ${found.length === 1 ? "route" : "routes"} ${shown}`]
+    : [];
 }
 
 /** /proc/net/route: interface, destination and mask as hexadecimal in memory order. */
@@ -60,9 +62,13 @@ function routes6(netdev: string, host: Host): string[] {
     .map(([destination = "", prefix]) =>
       /^0+$/.test(destination) && hexNumber(prefix) === 0
         ? "default (IPv6)"
-        : `${destination.replace(/(.{4})(?=.)/g, "$1:").replace(/\b0{1,3}/g, "")}/${hexNumber(prefix)}`,
+        : `${ipv6Text(destination)}/${hexNumber(prefix)}`,
     );
 }
+
+/** 32 hexadecimal digits in the usual short form. */
+const ipv6Text = (digits: string) =>
+  new URL(`http://[${digits.replace(/(.{4})(?=.)/g, "$1:")}]`).hostname.slice(1, -1);
 
 const tableRows = (path: string) =>
   (readAttribute(path) ?? "").split("\n").map((line) => line.trim().split(/\s+/));

@@ -10,7 +10,9 @@ export interface Holder {
 
 /** Nodes through which VFIO gives a device away: its group's, and its own where the kernel has such. */
 export function vfioNodes(device: PciDevice, host: Host = HOST): string[] {
-  const own = listDirectory(join(device.path, "vfio-dev")).map((name) => join(host.dev, "vfio/devices", name));
+  const own = listDirectory(join(device.path, "vfio-dev")).map((name) =>
+    join(host.dev, "vfio/devices", name),
+  );
   const group = device.iommu_group === undefined ? [] : [join(host.dev, "vfio", String(device.iommu_group))];
   return [...group, ...own];
 }
@@ -20,7 +22,9 @@ export function vfioHolders(device: PciDevice, host: Host = HOST): Holder[] {
   const nodes = vfioNodes(device, host);
   if (nodes.length === 0) return [];
   const pids = listDirectory(host.proc).filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid);
-  return pids.filter((pid) => holdsOne(pid, nodes, host)).map((pid) => ({ pid: Number(pid), name: nameOf(pid, host) }));
+  return pids
+    .filter((pid) => holdsOne(pid, nodes, host))
+    .map((pid) => ({ pid: Number(pid), name: nameOf(pid, host) }));
 }
 
 function holdsOne(pid: string, nodes: readonly string[], host: Host): boolean {

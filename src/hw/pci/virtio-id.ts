@@ -49,15 +49,15 @@ export const VIRTIO_NET = 1;
 export const VIRTIO_BLK = 2;
 
 /** Types of transitional devices whose subsystem id does not tell (virtio 1.3 §4.1.2.1). */
-const TRANSITIONAL: Readonly<Record<number, number>> = {
-  4096: 1,
-  4097: 2,
-  4098: 5,
-  4099: 3,
-  4100: 8,
-  4101: 4,
-  4105: 9,
-};
+const TRANSITIONAL: ReadonlyMap<number, number> = new Map([
+  [0x1000, 1],
+  [0x1001, 2],
+  [0x1002, 5],
+  [0x1003, 3],
+  [0x1004, 8],
+  [0x1005, 4],
+  [0x1009, 9],
+]);
 
 /** The ids in a function's configuration space that say what it is. */
 export interface PciIds {
@@ -70,7 +70,7 @@ export interface PciIds {
 export function virtioType({ vendor, device, subsystem_device }: PciIds): number | undefined {
   if (vendor !== VIRTIO_VENDOR || device < 0x1000 || device > 0x107f) return undefined;
   if (device >= 0x1040) return device - 0x1040;
-  return TRANSITIONAL[device] ?? (subsystem_device || undefined);
+  return TRANSITIONAL.get(device) ?? (subsystem_device || undefined);
 }
 
 /** Whether the device id is one of those that old drivers know. */

@@ -27,6 +27,9 @@ export function regionSize(config: SimConfig, region: number): number {
   return 2 ** Math.ceil(Math.log2(NOTIFY_OFFSET + notifySize(config)));
 }
 
+export const doorbellOffset = (config: SimConfig, queue: number) =>
+  NOTIFY_OFFSET + queue * config.notifyMultiplier;
+
 /** The queue whose doorbell lies at this offset of the virtio BAR. */
 export function queueOfDoorbell(config: SimConfig, offset: number): number | undefined {
   const queue = (offset - NOTIFY_OFFSET) / config.notifyMultiplier;

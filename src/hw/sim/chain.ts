@@ -34,7 +34,8 @@ export class Chain {
   /** Appends the descriptor that the port has just read. Throws DeviceFault for what no driver may offer. */
   add(dma: DmaPort, flags: number): void {
     const length = dma.d2;
-    if (this.count >= this.limit) throw new DeviceFault(`descriptor chain longer than the queue (${this.limit})`);
+    if (this.count >= this.limit)
+      throw new DeviceFault(`descriptor chain longer than the queue (${this.limit})`);
     if (length === 0) throw new DeviceFault("descriptor of length 0");
     if (dma.d1 > 0xfffff) throw new DeviceFault("descriptor address beyond 52 bits");
     this.#iova[this.count] = dma.d1 * 2 ** 32 + dma.d0;
@@ -47,7 +48,8 @@ export class Chain {
       this.readable++;
       this.readBytes += length;
     }
-    if (this.readBytes + this.writeBytes > 2 ** 32) throw new DeviceFault("descriptor chain of more than 4 GiB");
+    if (this.readBytes + this.writeBytes > 2 ** 32)
+      throw new DeviceFault("descriptor chain of more than 4 GiB");
   }
 
   /** Copies the first `length` readable bytes; the chain must have them. */

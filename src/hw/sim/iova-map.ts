@@ -55,7 +55,12 @@ export class IovaMap {
   map(iova: bigint, { hva, size, stable }: DmaMemory): void {
     const refuse = (errno: number, why?: string) => {
       const path = `${hex(iova)}+${hex(size)}`;
-      return new SysError("map for the simulated device", errno, path, why ? { why: `${why} (${errno === E.EINVAL ? "EINVAL" : "EEXIST"})` } : {});
+      return new SysError(
+        "map for the simulated device",
+        errno,
+        path,
+        why ? { why: `${why} (${errno === E.EINVAL ? "EINVAL" : "EEXIST"})` } : {},
+      );
     };
     if (size <= 0 || size % PAGE_SIZE || hva % PAGE_SIZE || iova % BigInt(PAGE_SIZE)) {
       throw refuse(E.EINVAL, `address and size must be multiples of ${PAGE_SIZE}`);

@@ -1,6 +1,6 @@
 import { array, struct, u8, u16 } from "../ffi/struct.ts";
-import { F } from "./virtio.ts";
 import type { SimConfig } from "./sim-options.ts";
+import { F } from "./virtio.ts";
 
 /** struct virtio_net_config up to mtu, virtio 1.3 §5.1.4. */
 export const virtioNetConfig = struct("virtio_net_config", {

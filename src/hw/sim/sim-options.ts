@@ -51,7 +51,9 @@ export interface SimOptions {
   faults?: SimFaults;
 }
 
-export type SimConfig = Required<Omit<SimOptions, "shuffleSeed">> & { readonly shuffleSeed: number | undefined };
+export type SimConfig = Required<Omit<SimOptions, "shuffleSeed">> & {
+  readonly shuffleSeed: number | undefined;
+};
 
 export const PAGE_SIZE = 4096;
 
@@ -65,7 +67,8 @@ const USABLE: readonly IovaRange[] = [
 export function simConfig(options: SimOptions = {}): SimConfig {
   const pairs = options.pairs ?? 8;
   const queueSize = options.queueSize ?? 1024;
-  if (!Number.isInteger(pairs) || pairs < 1 || pairs > 8) throw new RangeError(`${pairs} queue pairs: 1 to 8`);
+  if (!Number.isInteger(pairs) || pairs < 1 || pairs > 8)
+    throw new RangeError(`${pairs} queue pairs: 1 to 8`);
   if (queueSize < 1 || queueSize > 32768 || (queueSize & (queueSize - 1)) !== 0) {
     throw new RangeError(`queue size ${queueSize}: a power of two up to 32768`);
   }

@@ -34,7 +34,8 @@ export class SplitRing implements DeviceRing {
     if (this.#availIndex === this.#availSeen && !this.#more()) return false;
     const head = this.#dma.readU16(this.#setup.driver + 4 + 2 * (this.#availIndex & (this.size - 1)));
     if (head >= this.size) throw new DeviceFault(`available head ${head} in a ring of ${this.size}`);
-    if (this.#outstanding[head]) throw new DeviceFault(`head ${head} made available again before it was used`);
+    if (this.#outstanding[head])
+      throw new DeviceFault(`head ${head} made available again before it was used`);
     chain.begin();
     chain.id = head;
     this.#walk(chain, head);
@@ -87,7 +88,9 @@ export class SplitRing implements DeviceRing {
     const seen = this.#dma.acquireU16(this.#setup.driver + 2);
     const added = (seen - this.#availIndex) & 0xffff;
     if (added > this.size) {
-      throw new DeviceFault(`available index ${seen} is ${added} ahead of the device in a ring of ${this.size}`);
+      throw new DeviceFault(
+        `available index ${seen} is ${added} ahead of the device in a ring of ${this.size}`,
+      );
     }
     this.#availSeen = seen;
     return added > 0;

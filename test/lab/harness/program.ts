@@ -38,6 +38,7 @@ export class Program {
     void pump(this.#child.stderr, this.stderr);
     void this.#child.exited.then((code) => {
       console.log(name, "ended with", this.#child.signalCode ?? code);
+      if (code !== 0) console.log(this.stderr.text.slice(-2000));
       running.delete(this);
     });
   }

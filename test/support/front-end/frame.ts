@@ -5,6 +5,9 @@
 export const MIN_FRAME = 60;
 export const MAX_FRAME = 1514;
 const MACS = 12;
+/** Locally administered addresses, plus the pair's number. */
+const TO = 0x0200_0000_0000;
+const FROM = 0x0200_0000_0100;
 const ETHER_TYPE = 0x88b5;
 const FILL_AT = 24;
 
@@ -26,8 +29,8 @@ const fillStart = (pair: number, sequence: number) =>
 /** Writes frame `sequence` of `pair` with `length` bytes into `into`, and returns it. */
 export function writeFrame(into: Buffer, pair: number, sequence: number, length: number): Buffer {
   const frame = into.subarray(0, length);
-  frame.writeUIntBE(0x0200_0000_0000 + pair, 0, 6);
-  frame.writeUIntBE(0x0200_0000_0100 + pair, 6, 6);
+  frame.writeUIntBE(TO + pair, 0, 6);
+  frame.writeUIntBE(FROM + pair, 6, 6);
   frame.writeUInt16BE(ETHER_TYPE, MACS);
   frame.writeUInt16BE(pair, 14);
   frame.writeUInt32BE(sequence, 16);
@@ -52,8 +55,9 @@ export function checkFrame(frame: Buffer, pair: number, echo: Echo = "loopback")
   if (sentOn !== pair) return `frame ${sequence} of pair ${sentOn} arrived on pair ${pair}`;
   const length = frame.readUInt32BE(20);
   if (length !== frame.length) return `frame ${sequence} has ${frame.length} instead of ${length} bytes`;
-  const [first, second] = [frame.readUIntBE(0, 6) & 0xfff, frame.readUIntBE(6, 6) & 0xfff];
-  const expected = echo === "loopback" ? [pair, 0x100 + pair] : [0x100 + pair, pair];
+  const [first, second] = [frame.readUIntBE(0, 6), frame.readUIntBE(6, 6)];
+  const expected = [TO + pair, FROM + pair];
+  if (echo === "macswap") expected.reverse();
   if (first !== expected[0] || second !== expected[1]) return `frame ${sequence} has other MAC addresses`;
   const start = fillStart(pair, sequence);
   if (PATTERN.compare(frame, FILL_AT, length, start, start + length - FILL_AT) !== 0)

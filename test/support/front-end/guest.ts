@@ -7,7 +7,7 @@ import { createRegions, dpdkLayout, qemuLayout, type Region, type RegionPlan } f
 import { NetPair, type NetQueue } from "./net-pair.ts";
 import type { Layout } from "./packet-buffer.ts";
 import { Feature, Protocol, Request } from "./protocol.ts";
-import * as sequences from "./sequences.ts";
+import { dpdk, type Machine, qemu, type Sequence } from "./sequences.ts";
 import { turn } from "./wait.ts";
 
 export interface GuestOptions {
@@ -34,6 +34,8 @@ export interface GuestOptions {
   readonly without?: bigint;
   /** Memory regions instead of the usual ones of this kind of front-end. */
   readonly memory?: readonly RegionPlan[];
+  /** Regions that exist already; the guest closes their maps and fds. */
+  readonly regions?: Region[];
   /** SET_VRING_BASE of every ring instead of a fresh ring's. */
   readonly base?: number;
 }
@@ -53,11 +55,12 @@ const WANTED_PROTOCOL = {
 /** A guest with a virtio-net device behind a vhost-user back-end, in this process. */
 export class Guest {
   readonly pairs: NetPair[];
-  readonly machine: sequences.Machine;
+  readonly machine: Machine;
   /** Features of the session. */
   features = 0n;
-  readonly #sequence: sequences.Sequence;
+  readonly #sequence: Sequence;
   readonly #loop = new EventLoop();
+  #open = true;
   /** Interrupts taken, per virtqueue. */
   readonly interrupts: number[] = [];
 
@@ -73,7 +76,7 @@ export class Guest {
     );
     const ring = { size: options.ringSize ?? 256, packed, eventIdx, layouts };
     this.pairs = Array.from({ length: pairs }, (_, i) => new NetPair(regions, i, ring));
-    this.#sequence = sequences[like];
+    this.#sequence = like === "qemu" ? qemu : dpdk;
     const { VERSION_1, MAC, MRG_RXBUF, STATUS, MQ, CTRL_VQ, EVENT_IDX, INDIRECT_DESC, RING_PACKED } = Feature;
     this.machine = {
       regions: this.regions,
@@ -102,7 +105,8 @@ export class Guest {
     // 2 rings of buffers of 2 KiB and a table each, spread over the regions, with room to spare.
     const bytes = Math.ceil((pairs * 2 * ringSize * 2304 + (1 << 20)) / (1 << 21)) * (1 << 21);
     const layout = options.like === "dpdk" ? dpdkLayout(bytes) : qemuLayout(bytes);
-    const guest = new Guest(new FrontEnd(channel), createRegions(options.memory ?? layout), options);
+    const regions = options.regions ?? createRegions(options.memory ?? layout);
+    const guest = new Guest(new FrontEnd(channel), regions, options);
     try {
       guest.features = await guest.#sequence.connect(guest.fe, guest.machine);
       const missing = guest.machine.wanted & ~guest.features & (Feature.RING_PACKED | Feature.VERSION_1);
@@ -164,6 +168,8 @@ export class Guest {
 
   /** Closes the connection and frees everything. */
   close(): void {
+    if (!this.#open) return;
+    this.#open = false;
     this.fe.close();
     for (const pair of this.pairs) pair.close();
     this.#loop.close();

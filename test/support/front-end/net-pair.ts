@@ -20,6 +20,8 @@ export class NetQueue {
   kickFd = createEventfd();
   callFd = createEventfd();
   readonly buffers: PacketBuffer[];
+  /** What SET_VRING_NUM says; a lie in tests of bad input. */
+  announcedSize: number;
   /** Buffers that are not in the ring. */
   readonly idle: PacketBuffer[] = [];
   kicks = 0;
@@ -32,6 +34,7 @@ export class NetQueue {
   ) {
     const receives = index % 2 === 0;
     const region = regions[index % regions.length]!;
+    this.announcedSize = size;
     this.ring = packed ? new PackedRing(region, size, eventIdx) : new SplitRing(region, size, eventIdx);
     // Ring and buffers in different regions, so that every address needs its own translation.
     this.buffers = Array.from({ length: size }, (_, i) => {
@@ -44,6 +47,11 @@ export class NetQueue {
   /** Makes everything added visible and kicks the device where it wants to be. */
   flush(): void {
     if (!this.ring.publish()) return;
+    this.signal();
+  }
+
+  /** Kicks the device, wanted or not. */
+  signal(): void {
     this.kicks++;
     signalEventfd(this.kickFd);
   }
@@ -103,6 +111,14 @@ export class NetPair {
     idle.pop();
     ring.add(buffer.chain, buffer);
     return true;
+  }
+
+  /** Sends from now on out of buffers in this region only; the others must be idle. */
+  useTransmitBuffersIn(region: Region): void {
+    this.reclaim();
+    const count = Math.min(this.tx.idle.length, 64);
+    const fresh = Array.from({ length: count }, () => new PacketBuffer(region, "single", false));
+    this.tx.idle.splice(0, this.tx.idle.length, ...fresh);
   }
 
   /** Takes back transmitted buffers; returns how many. */

@@ -1,7 +1,7 @@
 import type { FrontEnd } from "./front-end.ts";
 import type { Region } from "./guest-memory.ts";
 import type { NetQueue } from "./net-pair.ts";
-import { Feature, Protocol, Request, Status } from "./protocol.ts";
+import { Feature, Protocol, Request, Status, type VringAddresses } from "./protocol.ts";
 
 /** Everything a sequence needs to know about the guest. */
 export interface Machine {
@@ -16,6 +16,8 @@ export interface Machine {
   readonly packed: boolean;
   /** Position a ring starts at, when not at its beginning. */
   readonly base?: number | undefined;
+  /** Falsifies the addresses of a ring, in tests of bad input. */
+  bend?: (index: number, addresses: VringAddresses) => VringAddresses;
 }
 
 /** The order of messages of one kind of front-end. */
@@ -47,16 +49,17 @@ async function setMemory(fe: FrontEnd, regions: readonly Region[], bySlot: boole
 }
 
 /** NUM, BASE, ADDR, KICK and CALL of one ring, in QEMU's order. */
-export async function startRing(fe: FrontEnd, queue: NetQueue, base: number = queue.ring.freshBase) {
+export async function startRing(fe: FrontEnd, queue: NetQueue, machine?: Machine) {
   const { index, ring } = queue;
-  await fe.setVringNum(index, ring.size);
-  await fe.setVringBase(index, base);
-  await fe.setVringAddr(index, {
+  const addresses = {
     descUva: ring.desc.uva,
     usedUva: ring.used.uva,
     availUva: ring.avail.uva,
     logGpa: ring.used.gpa,
-  });
+  };
+  await fe.setVringNum(index, queue.announcedSize);
+  await fe.setVringBase(index, machine?.base ?? ring.freshBase);
+  await fe.setVringAddr(index, machine?.bend?.(index, addresses) ?? addresses);
   await fe.setVringFd(Request.SET_VRING_KICK, index, queue.kickFd);
   await fe.setVringFd(Request.SET_VRING_CALL, index, queue.callFd);
 }
@@ -101,8 +104,7 @@ export const qemu: Sequence = {
       }
       if (!bySlot) await setMemory(fe, machine.regions, false);
       else if (pair === 0) await setMemory(fe, machine.regions, true);
-      for (const queue of machine.queues.slice(2 * pair, 2 * pair + 2))
-        await startRing(fe, queue, machine.base ?? queue.ring.freshBase);
+      for (const queue of machine.queues.slice(2 * pair, 2 * pair + 2)) await startRing(fe, queue, machine);
     }
     if (status)
       await fe.setStatus(Status.ACKNOWLEDGE | Status.DRIVER | Status.FEATURES_OK | Status.DRIVER_OK);

@@ -1,0 +1,24 @@
+import { SysError } from "../ffi/errno.ts";
+import { type ErrorKind, messageOf, OperatorError } from "../operator-error.ts";
+
+interface PlainError {
+  readonly what: string;
+  readonly why?: string | undefined;
+  readonly remedy?: string | undefined;
+  readonly kind?: ErrorKind;
+  readonly sys?: { readonly call: string; readonly errno: number; readonly path?: string | undefined };
+}
+
+/** An error as plain data, to cross from one thread to another. */
+export function encodeError(error: unknown): PlainError {
+  if (!(error instanceof OperatorError)) return { what: `simulated device: ${messageOf(error)}` };
+  const { what, why, remedy, kind } = error;
+  if (!(error instanceof SysError)) return { what, why, remedy, kind };
+  return { what, why, remedy, kind, sys: { call: error.call, errno: error.errno, path: error.path } };
+}
+
+export function decodeError(plain: unknown): OperatorError {
+  const { what, why, remedy, kind, sys } = plain as PlainError;
+  const detail = { why, remedy, kind };
+  return sys ? new SysError(sys.call, sys.errno, sys.path, detail) : new OperatorError(what, detail);
+}

@@ -1,0 +1,32 @@
+import { writeFd } from "../ffi/fd.ts";
+import type { Log } from "../log.ts";
+import { messageOf } from "../operator-error.ts";
+import { SimCounters } from "./counters.ts";
+import { countersOf, MailboxServer, type SimLink } from "./mailbox.ts";
+import { SimDevice } from "./sim-device.ts";
+import type { SimOptions } from "./sim-options.ts";
+import { SimServer } from "./sim-server.ts";
+
+/** The thread has no way to main's log while it blocks in the kernel; it writes its few lines itself. */
+const stderrLog: Log = {
+  debug() {},
+  info() {},
+  warn: (text) => writeFd(2, Buffer.from(`warn: ${text}\n`), "stderr"),
+  error: (text) => writeFd(2, Buffer.from(`error: ${text}\n`), "stderr"),
+};
+
+/**
+ * Runs the simulated device in this thread until the connected side closes it. Blocks: nothing else of the thread
+ * is served meanwhile. Whatever goes wrong is told to the connected side and logged.
+ */
+export function runSimWorker(link: SimLink, options: SimOptions, log: Log = stderrLog): void {
+  const mailbox = new MailboxServer(link);
+  try {
+    const { buffer, offset } = countersOf(link);
+    const device = new SimDevice(options, log, new SimCounters(buffer, offset));
+    new SimServer(device, mailbox, link.requestFd).run();
+  } catch (error) {
+    mailbox.die(error);
+    log.error(`the thread of the simulated device has died: ${messageOf(error)}`);
+  }
+}

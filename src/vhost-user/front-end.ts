@@ -1,0 +1,80 @@
+import type { EventLoop } from "../hw/ffi/event-loop.ts";
+import type { Log } from "../hw/log.ts";
+import { messageOf, OperatorError } from "../hw/operator-error.ts";
+import type { VdpaDevice } from "../vdpa/vdpa-device.ts";
+import { Connection, type Message } from "./connection.ts";
+import { describeRefusal, dispatch } from "./dispatch.ts";
+import { FLAG_REPLY, VERSION } from "./protocol.ts";
+import { Session } from "./session.ts";
+
+/** Counters that a front-end's messages move. */
+export type CounterName = "connections" | "refused_connections" | "messages" | "refused_messages";
+
+export interface CounterSink {
+  add(name: CounterName, n?: number): void;
+}
+
+export interface FrontEndContext {
+  readonly loop: EventLoop;
+  readonly device: VdpaDevice;
+  readonly log: Log;
+  readonly counters: CounterSink;
+}
+
+/** One connected front-end: its connection and its session, from the first message to the clean end of both. */
+export class FrontEnd {
+  readonly session: Session;
+  readonly connection: Connection;
+  /** Messages handled so far. */
+  messages = 0;
+  readonly #onGone: (frontEnd: FrontEnd) => void;
+
+  /** Takes over the fd. `onGone` is called once, when the device is reset and everything is closed. */
+  constructor(
+    private readonly context: FrontEndContext,
+    fd: number,
+    onGone: (frontEnd: FrontEnd) => void,
+  ) {
+    this.#onGone = onGone;
+    this.session = new Session(context.device, context.log, context.loop);
+    this.connection = new Connection(context.loop, fd, {
+      onMessage: (message) => this.#onMessage(message),
+      onClose: (reason) => this.#onClose(reason),
+    });
+  }
+
+  close(): void {
+    this.connection.close();
+  }
+
+  #onMessage(message: Message): void {
+    const { counters, log } = this.context;
+    this.messages++;
+    counters.add("messages");
+    const outcome = dispatch(this.session, message);
+    if (outcome.refused !== undefined) {
+      counters.add("refused_messages");
+      const line = describeRefusal(message.request, outcome.refused);
+      // What is no OperatorError is a mistake of ours: say where.
+      if (!(outcome.refused instanceof OperatorError)) log.debug((outcome.refused as Error)?.stack ?? "");
+      if (outcome.disconnect) {
+        this.connection.close(line);
+        return;
+      }
+      log.warn(line);
+    }
+    if (outcome.reply) this.connection.send(message.request, VERSION | FLAG_REPLY, outcome.reply);
+  }
+
+  #onClose(reason: string | undefined): void {
+    const { log } = this.context;
+    try {
+      this.session.close();
+    } catch (error) {
+      log.error(`closing the front-end's session: ${messageOf(error)}`);
+    }
+    if (reason) log.warn(`front-end disconnected: ${reason}`);
+    else log.info("front-end disconnected");
+    this.#onGone(this);
+  }
+}

@@ -1,0 +1,27 @@
+import { OperatorError } from "../../hw/operator-error.ts";
+import { DirtyLog } from "../../memory/dirty-log.ts";
+import { hex } from "../../memory/region.ts";
+import { vhost_user_log } from "../messages.ts";
+import type { PassedFds } from "../passed-fds.ts";
+import type { Session } from "../session.ts";
+
+type LogMessage = ReturnType<typeof vhost_user_log.read>;
+
+/** Replaces the log as a whole. The reply repeats the payload: front-ends differ in what they want, all take this. */
+export function setLogBase(session: Session, message: LogMessage, fds: PassedFds): Uint8Array {
+  const log = DirtyLog.map(fds.at(0), message.mmap_size, message.mmap_offset);
+  const { lastGpa } = session.device.memory;
+  if (lastGpa >= 0n && !log.covers(lastGpa)) {
+    log.close();
+    throw new OperatorError(`dirty log of ${hex(message.mmap_size)} bytes`, {
+      why: `it ends before the guest's last page at GPA ${hex(lastGpa)}`,
+      kind: "protocol",
+    });
+  }
+  session.log?.close();
+  session.log = log;
+  return vhost_user_log.alloc(message);
+}
+
+/** An eventfd to announce changes of the log, which no front-end needs; it is closed unused. */
+export function setLogFd(): void {}

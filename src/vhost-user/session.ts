@@ -1,0 +1,220 @@
+import type { EventLoop } from "../hw/ffi/event-loop.ts";
+import type { Log } from "../hw/log.ts";
+import { messageOf, OperatorError } from "../hw/operator-error.ts";
+import * as F from "../hw/virtio/features.ts";
+import { VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_NEEDS_RESET } from "../hw/virtio/status.ts";
+import type { DirtyLog } from "../memory/dirty-log.ts";
+import type { VdpaDevice, VringConfig } from "../vdpa/vdpa-device.ts";
+import type { BackChannel } from "./back-channel.ts";
+import { HostNotifiers } from "./host-notifiers.ts";
+import { IMPLEMENTED, PROTOCOL_F, type ProtocolFeature, VHOST_USER_F_PROTOCOL_FEATURES } from "./protocol.ts";
+import { isReady, usedRings } from "./readiness.ts";
+import type { StateTransfer } from "./state-transfer.ts";
+import { Vring } from "./vring.ts";
+import { vringConfig } from "./vring-config.ts";
+
+/**
+ * The state of one front-end's connection: what it negotiated, its rings, and when that makes the device run. Owns
+ * every fd that the front-end gave; `close` leaves the device reset and the memory empty.
+ */
+export class Session {
+  owned = false;
+  /** As in SET_FEATURES, with the vhost-user bits; undefined before. */
+  features: bigint | undefined;
+  /** The last SET_FEATURES was refused. */
+  featuresRefused = false;
+  protocolFeatures = 0n;
+  /** Virtio device status, 0 to 255. */
+  status = 0;
+  /** Bytes, as in NET_SET_MTU; undefined before. */
+  mtu: number | undefined;
+  log: DirtyLog | undefined;
+  stateTransfer: StateTransfer | undefined;
+  readonly rings: readonly Vring[];
+  readonly #notifiers: HostNotifiers;
+  #backChannel: BackChannel | undefined;
+  #hasRun = false;
+
+  constructor(
+    readonly device: VdpaDevice,
+    readonly logger: Log,
+    readonly loop: EventLoop,
+  ) {
+    this.rings = Array.from({ length: device.maxQueues }, (_, index) => new Vring(index));
+    this.#notifiers = new HostNotifiers(device, logger);
+  }
+
+  /** Feature bits that may be negotiated, with the vhost-user ones. */
+  get offeredFeatures(): bigint {
+    return this.device.getFeatures() | VHOST_USER_F_PROTOCOL_FEATURES;
+  }
+
+  get offeredProtocolFeatures(): bigint {
+    return this.device.getProtocolFeatures() & IMPLEMENTED;
+  }
+
+  /** Negotiated virtio features, without the vhost-user bits; 0 before SET_FEATURES. */
+  get virtioFeatures(): bigint {
+    return (this.features ?? 0n) & this.device.getFeatures();
+  }
+
+  /** Whether rings are packed; undefined until SET_FEATURES where both layouts are offered. */
+  get packed(): boolean | undefined {
+    if (this.features !== undefined) return F.hasFeature(this.features, F.VIRTIO_F_RING_PACKED);
+    return F.hasFeature(this.device.getFeatures(), F.VIRTIO_F_RING_PACKED) ? undefined : false;
+  }
+
+  negotiated(feature: ProtocolFeature): boolean {
+    return ((this.protocolFeatures >> BigInt(PROTOCOL_F[feature])) & 1n) === 1n;
+  }
+
+  /** The ring of an index that a message gives. */
+  ring(index: number): Vring {
+    const ring = this.rings[index];
+    if (ring) return ring;
+    throw new OperatorError(`ring ${index}`, {
+      why: `the device has ${this.rings.length}, numbered from 0`,
+      kind: "protocol",
+    });
+  }
+
+  set backChannel(channel: BackChannel | undefined) {
+    this.#notifiers.withdraw(this.rings.map((ring) => ring.index));
+    this.#backChannel?.close();
+    this.#backChannel = channel;
+    this.#offerNotifiers();
+  }
+
+  hasHostNotifier(index: number): boolean {
+    return this.#notifiers.isActive(index);
+  }
+
+  /** Starts the device, or rings that a running device lacks, as far as everything is there. Throws what fails. */
+  update(): void {
+    const { device } = this;
+    if (!device.running) {
+      if (this.rings.some((ring) => ring.running)) this.#deviceStoppedItself();
+      if (!this.#ready()) return;
+      this.#configure();
+    } else {
+      for (const ring of this.#startable()) {
+        device.startVring(this.#config(ring));
+        ring.running = true;
+      }
+    }
+    this.#offerNotifiers();
+  }
+
+  /** Stops one ring and keeps its position. Returns the position. */
+  stopRing(ring: Vring): number {
+    if (ring.running && this.device.running) {
+      this.#notifiers.withdraw([ring.index]);
+      try {
+        ring.base = this.device.stopVring(ring.index);
+      } catch (error) {
+        // Nothing may write guest memory once the front-end has its answer.
+        this.stopDevice();
+        throw error;
+      }
+    }
+    ring.stop();
+    // All rings stopped: suspended. A reset device starts afresh, perhaps with other features.
+    if (this.device.running && !this.rings.some((other) => other.running)) this.device.stop();
+    return ring.base ?? 0;
+  }
+
+  /** Resets the device: all rings are stopped. */
+  stopDevice(): void {
+    this.#notifiers.withdraw(this.rings.map((ring) => ring.index));
+    this.device.stop();
+    for (const ring of this.rings) ring.stop();
+    this.#hasRun = false;
+  }
+
+  /** Ends the session: device reset, memory unmapped, every fd closed. Goes on after an error and logs it. */
+  close(): void {
+    const steps = [
+      () => this.stopDevice(),
+      () => this.device.memory.clear(),
+      () => this.#backChannel?.close(),
+      () => this.log?.close(),
+      () => this.stateTransfer?.close(),
+      ...this.rings.map((ring) => () => ring.close()),
+    ];
+    for (const step of steps) {
+      try {
+        step();
+      } catch (error) {
+        this.logger.error(`closing the front-end's session: ${messageOf(error)}`);
+      }
+    }
+  }
+
+  /** Its rings' positions are gone with it: each must be set up and kicked again, and the driver is told. */
+  #deviceStoppedItself(): void {
+    for (const ring of this.rings.filter((candidate) => candidate.running)) ring.stop();
+    this.#hasRun = false;
+    this.#needsReset();
+  }
+
+  #needsReset(): void {
+    this.status &= ~VIRTIO_CONFIG_S_DRIVER_OK;
+    if (this.negotiated("STATUS")) this.status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+  }
+
+  #ready(): boolean {
+    return isReady({
+      type: this.device.type,
+      features: this.features,
+      regions: this.device.memory.count,
+      hasStatus: this.negotiated("STATUS"),
+      status: this.status,
+      hasRun: this.#hasRun,
+      rings: this.rings,
+    });
+  }
+
+  /** Rings to start now, among those that the features use. */
+  #startable(): Vring[] {
+    return usedRings(this.device.type, this.features, this.rings).filter(
+      (ring) => ring.complete && !ring.running,
+    );
+  }
+
+  #configure(): void {
+    const offersVersion1 = F.hasFeature(this.device.getFeatures(), F.VIRTIO_F_VERSION_1);
+    try {
+      if (offersVersion1 && !F.hasFeature(this.virtioFeatures, F.VIRTIO_F_VERSION_1)) {
+        throw new OperatorError("the guest's driver did not accept VIRTIO_F_VERSION_1", {
+          why: "a legacy driver can not use a modern device",
+          remedy: "give the guest a modern device (QEMU: disable-legacy=on) or a newer driver",
+          kind: "protocol",
+        });
+      }
+      const rings = this.#startable();
+      this.device.configure(
+        this.virtioFeatures,
+        rings.map((ring) => this.#config(ring)),
+      );
+      for (const ring of rings) ring.running = true;
+      this.#hasRun = true;
+    } catch (error) {
+      this.#needsReset();
+      throw error;
+    }
+  }
+
+  #config(ring: Vring): VringConfig {
+    return vringConfig(ring, this.device, this.virtioFeatures);
+  }
+
+  #offerNotifiers(): void {
+    const channel = this.#backChannel;
+    const agreed = (["BACKEND_REQ", "BACKEND_SEND_FD", "HOST_NOTIFIER"] as const).every((f) =>
+      this.negotiated(f),
+    );
+    if (!channel || !agreed || !this.device.running) return;
+    const running = this.rings.filter((ring) => ring.running).map((ring) => ring.index);
+    this.#notifiers.offer(running, channel, this.negotiated("REPLY_ACK"));
+  }
+}
