@@ -4,6 +4,7 @@ import { OperatorError } from "../hw/operator-error.ts";
 import { parseBdf } from "../hw/pci/bdf.ts";
 import { findPciDevice, listPciDevices, type PciDevice } from "../hw/pci/device.ts";
 import { HOST } from "../hw/pci/host.ts";
+import { pciNames } from "../hw/pci/pci-ids.ts";
 import { describeDevice } from "./probe/describe.ts";
 import { vfioRegisterReader } from "./probe/registers.ts";
 import { renderDetail } from "./probe/render-detail.ts";
@@ -20,8 +21,8 @@ export default defineVerb({
       options.pci.length > 0
         ? options.pci.map((bdf) => virtioDevice(findPciDevice(bdf, HOST)))
         : listPciDevices(HOST).filter(({ virtioType }) => virtioType !== undefined);
-    const readRegisters = vfioRegisterReader(log);
-    const records = devices.map((device) => describeDevice(device, HOST, readRegisters));
+    const sources = { host: HOST, lookUp: pciNames(HOST), readRegisters: vfioRegisterReader(log) };
+    const records = devices.map((device) => describeDevice(device, sources));
     if (records.length === 0) log.warn("this machine has no virtio PCI device");
     output.print(records, () =>
       options.pci.length > 0

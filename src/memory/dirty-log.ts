@@ -3,23 +3,41 @@ import { isErrno } from "../hw/ffi/errno.ts";
 import { fdKind, sealSize } from "../hw/ffi/fd.ts";
 import { MappedMemory } from "../hw/ffi/mmap.ts";
 import { OperatorError } from "../hw/operator-error.ts";
+import { atomicOrBit } from "./kernel-atomics.ts";
 import { hex } from "./region.ts";
 
 /** Guest bytes that one bit of the log stands for (VHOST_LOG_PAGE). */
 export const LOG_PAGE = 4096n;
 
+/** Bytes of a window of the map (MappedMemory). */
+const WINDOW = 2 ** 31;
+/** Where no byte of the first window is, for pages that need more than 31 bits. */
+const FAR = 2 ** 31;
+
 /**
- * The front-end's bitmap of dirty guest pages, mapped into this process.
+ * The front-end's bitmap of dirty guest pages, mapped into this process: bit `page % 8` of byte `page / 8` stands for
+ * 4 KiB of guest physical address. Bits are only ever set here, atomically, as others write the map at the same time.
+ * A bit that can not be set is counted in `failures`, and then the migration must fail.
  * SAFETY: the map belongs to this object until `close`.
  */
 export class DirtyLog {
+  /** Bits that could not be set: beyond the log, or in a part of its file that is gone. */
+  failures = 0;
+  #firstFailure: string | undefined;
+  #closed = false;
+  /** The first window; empty where the file may shrink, so that nothing is ever found in it. */
+  readonly #first: Uint8Array;
+
   private constructor(
     readonly memory: MappedMemory,
     /** Bytes of the bitmap. */
     readonly size: number,
     /** The file can not shrink any more. */
     readonly stable: boolean,
-  ) {}
+  ) {
+    const { u8 } = memory.window(0);
+    this.#first = stable ? new Uint8Array(u8.buffer, 0, Math.min(size, u8.byteLength)) : new Uint8Array(0);
+  }
 
   /**
    * Maps `size` bytes from `offset` of the fd, which stays the caller's.
@@ -58,7 +76,74 @@ export class DirtyLog {
     return gpa / LOG_PAGE / 8n < BigInt(this.size);
   }
 
+  /** What the first of the `failures` was. */
+  get firstFailure(): string | undefined {
+    return this.#firstFailure;
+  }
+
+  /** Marks the pages of what a device has written, `length` bytes from `gpa`. */
+  mark(gpa: number, length: number): void {
+    if (length <= 0) return;
+    const page = Math.floor(gpa / 4096);
+    this.markPages(page, Math.floor((gpa + length - 1) / 4096) - page + 1);
+  }
+
+  /**
+   * Marks `count` pages. A bit that is already set is left alone: the write it stands for came before this look, so
+   * whoever clears the bit later copies the page later still.
+   */
+  markPages(page: number, count: number): void {
+    const bytes = this.#first;
+    const end = page + count;
+    for (let at = page; at < end; at++) {
+      const byte = at < 2 ** 31 ? at >>> 3 : FAR;
+      if (byte < bytes.length) {
+        const bit = 1 << (at & 7);
+        if ((bytes[byte]! & bit) === 0) Atomics.or(bytes, byte, bit);
+      } else {
+        this.#markFar(at);
+      }
+    }
+  }
+
+  /**
+   * Marks the pages of what this process itself has just written, without looking first: the look could overtake our
+   * own write, and then a bit cleared in between would be lost.
+   */
+  markOwnWrite(gpa: number, length: number): void {
+    const bytes = this.#first;
+    const end = Math.floor((gpa + length - 1) / 4096);
+    for (let at = Math.floor(gpa / 4096); at <= end; at++) {
+      const byte = at < 2 ** 31 ? at >>> 3 : FAR;
+      if (byte < bytes.length) Atomics.or(bytes, byte, 1 << (at & 7));
+      else this.#markFar(at);
+    }
+  }
+
+  /** Removes the map; a mark that comes later is a failure. */
   close(): void {
+    this.#closed = true;
     this.memory.unmap();
+  }
+
+  /** Pages beyond the first window, in a file that may shrink, or beyond the log. */
+  #markFar(page: number): void {
+    const byte = Math.floor(page / 8);
+    if (this.#closed) {
+      this.#fail(page, "the log is closed");
+    } else if (!(byte < this.size)) {
+      this.#fail(page, `the log ends with page ${hex(this.size * 8 - 1)}`);
+    } else if (this.stable) {
+      Atomics.or(this.memory.window(byte).u8, byte % WINDOW, 1 << (page % 8));
+    } else {
+      // SAFETY: the map is open; where its file has shrunk the kernel answers EFAULT.
+      const errno = atomicOrBit(this.memory.hva + 4 * Math.floor(page / 32), page % 32);
+      if (errno !== 0) this.#fail(page, "the log's file was truncated");
+    }
+  }
+
+  #fail(page: number, why: string): void {
+    this.failures++;
+    this.#firstFailure ??= `page ${hex(page)} could not be marked dirty: ${why}`;
   }
 }

@@ -117,12 +117,12 @@ export class GuestMemory {
   }
 
   /** The region with this GPA, UVA and size (the mmap offset is ignored, as the protocol says). */
-  find({ gpa, uva, size }: Omit<RegionDescription, "mmapOffset">): RegionDescription | undefined {
+  find({ gpa, uva, size }: RegionDescription): RegionDescription | undefined {
     return this.regions.find((known) => known.gpa === gpa && known.uva === uva && known.size === size);
   }
 
   /** Removes the region with this GPA, UVA and size. */
-  remove(which: Omit<RegionDescription, "mmapOffset">): void {
+  remove(which: RegionDescription): void {
     const known = this.find(which);
     const region = this.#regions.find(({ description }) => description === known);
     if (!region) {

@@ -324,7 +324,7 @@ export class VirtioNetDevice implements VdpaDevice {
   }
 
   getNotifyArea(index: number): MappablePage | undefined {
-    return this.transport.fn.doorbellPage(this.transport.doorbell(index));
+    return this.transport.doorbellPage(index);
   }
 
   setHostNotifier(index: number, active: boolean): void {

@@ -31,24 +31,29 @@ const u64 = (value: bigint) => vhost_user_u64.alloc({ u64: value });
 
 /**
  * Carries one message out, or says why not. An error is told by the message's own error form, else by a non-zero
- * ack where one was asked for; else nothing is left but to disconnect.
+ * ack where one was asked for; else nothing is left but to disconnect. A reply without an error form is never
+ * replaced by an ack: it would be read as a value.
  */
 export function dispatch(session: Session, message: Message): Outcome {
-  const needReply = (message.flags & FLAG_NEED_REPLY) !== 0;
+  // Asked for late: SET_PROTOCOL_FEATURES may switch REPLY_ACK on with itself.
+  const wantsAck = () => (message.flags & FLAG_NEED_REPLY) !== 0 && session.negotiated("REPLY_ACK");
   const row = (HANDLERS as Readonly<Record<string, AnyRow>>)[requestName(message.request) as RequestName];
   try {
     checkFlags(message.flags);
     const value = carryOut(session, message, row);
     if (value instanceof Uint8Array) return { reply: value, disconnect: false };
     if (typeof value === "bigint") return { reply: u64(value), disconnect: false };
-    return { reply: needReply ? u64(ACK) : undefined, disconnect: false };
+    return { reply: wantsAck() ? u64(ACK) : undefined, disconnect: false };
   } catch (refused) {
     // A header that is wrong in itself: whatever follows can not be trusted either.
     if (refused instanceof BrokenHeader) return { reply: undefined, refused, disconnect: true };
-    const reply = row?.errorReply ?? (needReply ? u64(NACK) : undefined);
+    const reply = row?.errorReply ?? (hasOwnReply(row) || !wantsAck() ? undefined : u64(NACK));
     return { reply, refused, disconnect: reply === undefined };
   }
 }
+
+/** A reply of its own, which an ack would be mistaken for. */
+const hasOwnReply = (row: AnyRow | undefined) => row !== undefined && "run" in row && row.reply !== undefined;
 
 class BrokenHeader extends OperatorError {}
 
@@ -63,8 +68,12 @@ function checkFlags(flags: number): void {
 }
 
 function carryOut(session: Session, message: Message, row: AnyRow | undefined): unknown {
-  if (row === undefined) throw new OperatorError("unknown request", { kind: "protocol" });
-  if ("refused" in row) throw new OperatorError("not supported", { why: row.refused, kind: "protocol" });
+  if (row === undefined || "refused" in row) {
+    throw new OperatorError(`request ${message.request} is not supported`, {
+      why: row?.refused ?? "no such request is known",
+      kind: "protocol",
+    });
+  }
   checkGate(session, row);
   if (message.payload.byteLength < row.takes.least) {
     throw new OperatorError(`payload of ${message.payload.byteLength} bytes`, {

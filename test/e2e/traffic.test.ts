@@ -95,9 +95,10 @@ test("interrupts and kicks are used, not polling", async () => {
 
 test("memory of several GiB, sparse, with buffers at its end", async () => {
   const gib = 2 ** 30;
+  const tail = 2 ** 23;
   const layout = [
-    { gpa: 0n, uva: 0x7f00_0000_0000n, size: 3 * gib, file: "big" },
-    { gpa: 0x1_0000_0000n, uva: 0x7f01_0000_0000n, size: 5 * gib, file: "big" },
+    { gpa: 0n, uva: 0x7f00_0000_0000n, size: 3 * gib, tail, file: "big" },
+    { gpa: 0x1_0000_0000n, uva: 0x7f01_0000_0000n, size: 5 * gib, tail, file: "big" },
   ];
   const guest = await connectGuest({ socketPath: daemon.socketPath, memory: layout });
   try {

@@ -2,7 +2,7 @@ import type { PciDevice } from "../../hw/pci/device.ts";
 import { deviceUses } from "../../hw/pci/device-use.ts";
 import type { Host } from "../../hw/pci/host.ts";
 import { isVfioDriver } from "../../hw/pci/iommu-group.ts";
-import { pciNames } from "../../hw/pci/pci-ids.ts";
+import type { NameLookup } from "../../hw/pci/pci-ids.ts";
 import { isTransitionalId, virtioTypeName } from "../../hw/pci/virtio-id.ts";
 import { featureNames } from "../../hw/virtio/feature-names.ts";
 import { hasFeature, VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_RING_RESET } from "../../hw/virtio/features.ts";
@@ -12,11 +12,18 @@ import { findObstacles } from "./obstacles.ts";
 import type { DeviceRecord, DeviceState, Features } from "./record.ts";
 import type { RegisterReader, Registers } from "./registers.ts";
 
+/** Where a description comes from. */
+export interface Sources {
+  readonly host: Host;
+  readonly lookUp: NameLookup;
+  readonly readRegisters: RegisterReader;
+}
+
 /**
  * Collects everything about one device. A kernel driver is left alone: what it knows comes from sysfs. Only a device
  * that is bound to VFIO and free is opened, by `readRegisters`.
  */
-export function describeDevice(device: PciDevice, host: Host, readRegisters: RegisterReader): DeviceRecord {
+export function describeDevice(device: PciDevice, { host, lookUp, readRegisters }: Sources): DeviceRecord {
   const type = device.virtioType ?? 0;
   const uses = deviceUses(device, host);
   const state = stateOf(device, uses);
@@ -28,7 +35,7 @@ export function describeDevice(device: PciDevice, host: Host, readRegisters: Reg
   const layout = layoutOf(device, isTransitionalId(device.device));
   const accessPlatform = offersAccessPlatform(bits, layout);
   const capabilities = capabilityRecords(device);
-  const names = pciNames(device, host);
+  const names = lookUp(device);
   return {
     bdf: device.bdf,
     type: virtioTypeName(type),

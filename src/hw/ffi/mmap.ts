@@ -53,8 +53,8 @@ export class MappedMemory {
     const window: Window = {
       offset: start,
       u8: new Uint8Array(buffer),
-      u16: new Uint16Array(buffer, 0, length >> 1),
-      u32: new Uint32Array(buffer, 0, length >> 2),
+      u16: new Uint16Array(buffer, 0, length >>> 1),
+      u32: new Uint32Array(buffer, 0, length >>> 2),
     };
     this.#windows[index] = window;
     return window;

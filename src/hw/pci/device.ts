@@ -1,14 +1,6 @@
 import { join } from "node:path";
 import { OperatorError } from "../operator-error.ts";
-import {
-  HOST,
-  type Host,
-  listDirectory,
-  readAttribute,
-  readBytes,
-  readLinkName,
-  readNumber,
-} from "./host.ts";
+import { HOST, type Host, listDirectory, readAttribute, readHead, readLinkName, readNumber } from "./host.ts";
 import { type Resource, readResources } from "./resources.ts";
 import { virtioType } from "./virtio-id.ts";
 
@@ -33,7 +25,7 @@ export interface PciDevice {
   readonly numa_node: number | undefined;
   /** BARs 0–5. */
   readonly resources: readonly Resource[];
-  /** Configuration space: 256 or 4096 bytes for root, 64 for others. */
+  /** The first 256 bytes of the configuration space, 64 for users other than root. */
   readonly config: Uint8Array;
   /** The virtio device type when it is one: 1 network, 2 block. */
   readonly virtioType: number | undefined;
@@ -52,6 +44,9 @@ export interface KernelVirtio {
   /** Feature bits that the kernel has *accepted*; the device may offer more. */
   readonly features: bigint;
 }
+
+// The capability list lies in these. In a virtual machine every word read is an exit, so they are read when asked for.
+const CONFIG_BYTES = 256;
 
 const devicesOf = (host: Host) => join(host.sys, "bus/pci/devices");
 
@@ -81,6 +76,7 @@ export function readPciDevice(bdf: string, host: Host = HOST): PciDevice | undef
   const override = readAttribute(join(path, "driver_override"));
   const group = readLinkName(join(path, "iommu_group"));
   const node = readNumber(join(path, "numa_node"));
+  let config: Uint8Array | undefined;
   return {
     bdf,
     path,
@@ -95,7 +91,10 @@ export function readPciDevice(bdf: string, host: Host = HOST): PciDevice | undef
     iommu_group: group === undefined ? undefined : Number(group),
     numa_node: node === undefined || node < 0 ? undefined : node,
     resources: readResources(readAttribute(join(path, "resource")) ?? ""),
-    config: readBytes(join(path, "config")) ?? new Uint8Array(),
+    get config() {
+      config ??= readHead(join(path, "config"), CONFIG_BYTES) ?? new Uint8Array();
+      return config;
+    },
     virtioType: virtioType(ids),
     virtio: readKernelVirtio(path),
   };
@@ -121,8 +120,8 @@ export function parseFeatures(bits: string): bigint {
   return features;
 }
 
-/** Whether a function is a bridge (type 1 header); those may share an IOMMU group with anything. */
-export function isBridge({ config }: PciDevice): boolean {
-  // The top bit of the header type says that the device has several functions.
-  return ((config[0x0e] ?? 0) & 0x7f) === 1;
+/** Whether a function is a bridge to another PCI bus (class 0604 or 0609); it may share a group with anything. */
+export function isBridge(device: PciDevice): boolean {
+  const code = device.class >>> 8;
+  return code === 0x0604 || code === 0x0609;
 }

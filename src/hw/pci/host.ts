@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { basename } from "node:path";
 import { isErrno } from "../ffi/errno.ts";
@@ -51,6 +51,19 @@ export function readAttribute(path: string): string | undefined {
 /** A file's bytes, as `readAttribute`. */
 export function readBytes(path: string): Uint8Array | undefined {
   return unlessAbsent(() => new Uint8Array(readFileSync(path)));
+}
+
+/** At most `length` bytes from the start of a file, as `readAttribute`. */
+export function readHead(path: string, length: number): Uint8Array | undefined {
+  return unlessAbsent(() => {
+    const fd = openSync(path, "r");
+    try {
+      const bytes = new Uint8Array(length);
+      return bytes.subarray(0, readSync(fd, bytes));
+    } finally {
+      closeSync(fd);
+    }
+  });
 }
 
 /** The last component of what a symbolic link points to. */

@@ -127,7 +127,7 @@ export class VirtioState implements CommonTarget {
   }
 
   setQueueSize(queue: Virtqueue, size: number): void {
-    if (size < 1 || size > this.queueSize(queue) || size > queue.maxSize) {
+    if (size < 1 || size > queue.maxSize || this.queueSize(queue) === 0) {
       this.violation(`size ${size} for queue ${queue.index}`);
     } else if (this.#config.sharedQueueSize) {
       for (const other of this.queues) if (!other.enabled) other.size = size;

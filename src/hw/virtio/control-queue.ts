@@ -3,6 +3,7 @@ import type { OperatorError } from "../operator-error.ts";
 import type { Doorbell } from "../pci-function.ts";
 import { DEFAULT_LIMIT_MS, waitUntil } from "./bounded-wait.ts";
 import type { CommandRing, Outcome, Segment } from "./command-ring.ts";
+import { controlRing } from "./control-ring.ts";
 import { deviceError } from "./device-error.ts";
 import {
   hasFeature,
@@ -14,8 +15,7 @@ import {
   VIRTIO_RING_F_EVENT_IDX,
 } from "./features.ts";
 import { PackedCommandRing } from "./packed-command-ring.ts";
-import { VIRTIO_PCI_VRING_ALIGN } from "./registers.ts";
-import { alignUp, packedRingLayout, type RingLayout, splitRingLayout } from "./ring-layout.ts";
+import { alignUp } from "./ring-layout.ts";
 import { SplitCommandRing } from "./split-command-ring.ts";
 import { statusNames } from "./status.ts";
 import { NO_VECTOR, type VirtioTransport } from "./transport.ts";
@@ -43,8 +43,6 @@ const RX_MODES = {
 /** Receive modes to switch on or off; those not named stay as they are. */
 export type RxMode = { readonly [K in keyof typeof RX_MODES]?: boolean };
 
-/** One command is under way at a time, so a short ring does. */
-const MOST_ENTRIES = 64;
 /** Behind the ring: class and command right before the data, the ack byte after it. */
 const HEADER_AT = 14;
 const DATA_AT = 16;
@@ -83,14 +81,14 @@ export class ControlQueue {
 
   /** Bytes of memory that the control queue of this device needs, a multiple of 4096. */
   static memorySize(transport: VirtioTransport, index: number, features: bigint): number {
-    const { layout } = shape(transport, index, features);
+    const { layout } = controlRing(transport, index, features);
     return alignUp(alignUp(layout.size, 64) + COMMAND_AREA, 4096);
   }
 
   /** Sets up and enables the queue; to be called between FEATURES_OK and DRIVER_OK. Commands come after that. */
   static create(transport: VirtioTransport, options: ControlQueueOptions): ControlQueue {
     const { index, features, memory } = options;
-    const { entries, layout } = shape(transport, index, features);
+    const { entries, layout } = controlRing(transport, index, features);
     const area = alignUp(layout.size, 64);
     if (area + COMMAND_AREA > memory.memory.size) {
       throw new RangeError(`${memory.memory.size} bytes for a control queue of ${area + COMMAND_AREA}`);
@@ -193,26 +191,4 @@ export class ControlQueue {
   #error(command: string, why: string, remedy?: string): OperatorError {
     return deviceError(this.transport.fn, `control command ${command} failed`, why, remedy);
   }
-}
-
-/** The ring that a device's control queue gets. */
-function shape(
-  transport: VirtioTransport,
-  index: number,
-  features: bigint,
-): { entries: number; layout: RingLayout } {
-  const most = transport.maxQueueSize(index);
-  if (most < 2) {
-    const why = most === 0 ? `the device has no queue ${index}` : `queue ${index} has ${most} entry`;
-    throw deviceError(transport.fn, "no control queue", why, "serve one queue pair: --queues 1");
-  }
-  if (transport.layout === "legacy") {
-    return { entries: most, layout: splitRingLayout(most, VIRTIO_PCI_VRING_ALIGN) };
-  }
-  if (hasFeature(features, VIRTIO_F_RING_PACKED)) {
-    const entries = Math.min(most, MOST_ENTRIES);
-    return { entries, layout: packedRingLayout(entries) };
-  }
-  const entries = Math.min(2 ** Math.floor(Math.log2(most)), MOST_ENTRIES);
-  return { entries, layout: splitRingLayout(entries) };
 }

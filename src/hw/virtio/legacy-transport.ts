@@ -9,21 +9,19 @@ import {
 import { waitUntil } from "./bounded-wait.ts";
 import { readConfigBytes } from "./config-reader.ts";
 import { deviceError, deviceGone, deviceStuck } from "./device-error.ts";
+import { legacyPageNumber } from "./legacy-ring.ts";
 import { checkQueueSetup } from "./queue-setup.ts";
 import {
   VIRTIO_MSI_CONFIG_VECTOR,
   VIRTIO_MSI_QUEUE_VECTOR,
   VIRTIO_PCI_GUEST_FEATURES,
   VIRTIO_PCI_HOST_FEATURES,
-  VIRTIO_PCI_QUEUE_ADDR_SHIFT,
   VIRTIO_PCI_QUEUE_NOTIFY,
   VIRTIO_PCI_QUEUE_NUM,
   VIRTIO_PCI_QUEUE_PFN,
   VIRTIO_PCI_QUEUE_SEL,
   VIRTIO_PCI_STATUS,
-  VIRTIO_PCI_VRING_ALIGN,
 } from "./registers.ts";
-import { splitRingLayout } from "./ring-layout.ts";
 import { NO_VECTOR, type QueueSetup, type VirtioTransport } from "./transport.ts";
 
 const BAR0 = 0;
@@ -99,36 +97,12 @@ export class LegacyTransport implements VirtioTransport {
   setupQueue(index: number, setup: QueueSetup): void {
     const size = this.maxQueueSize(index);
     checkQueueSetup(this.fn, index, setup, { maxSize: size, packed: false });
-    const refuse = (why: string) =>
-      deviceError(
-        this.fn,
-        `queue ${index} can not be set up`,
-        why,
-        "use the modern layout (disable-modern=off), or a front-end that takes the device's ring size and layout",
-      );
-    if (setup.size !== size)
-      throw refuse(`the legacy layout dictates ${size} entries, ${setup.size} are wanted`);
-    const layout = splitRingLayout(size, VIRTIO_PCI_VRING_ALIGN);
-    if (setup.desc % BigInt(VIRTIO_PCI_VRING_ALIGN)) {
-      throw refuse(`the legacy layout wants the ring page aligned, it is at 0x${setup.desc.toString(16)}`);
+    const pfn = legacyPageNumber(this.fn, index, setup, size);
+    if (this.queueEnabled(index)) {
+      throw deviceError(this.fn, `queue ${index} can not be set up`, "it is enabled already");
     }
-    if (
-      setup.driver !== setup.desc + BigInt(layout.driver) ||
-      setup.device !== setup.desc + BigInt(layout.device)
-    ) {
-      throw refuse(
-        `the legacy layout wants the available ring at +${layout.driver} and the used ring at +${layout.device}, ` +
-          `they are at +${setup.driver - setup.desc} and +${setup.device - setup.desc}`,
-      );
-    }
-    const pfn = setup.desc >> BigInt(VIRTIO_PCI_QUEUE_ADDR_SHIFT);
-    // A page number of 0 would mean "no ring".
-    if (pfn < 1n || pfn > 0xffffffffn) {
-      throw refuse(`its address 0x${setup.desc.toString(16)} is no 32-bit page number above 0`);
-    }
-    if (this.queueEnabled(index)) throw refuse("it is enabled already");
     this.#setVector(VIRTIO_MSI_QUEUE_VECTOR, setup.vector, `queue ${index}`);
-    this.#prepared.set(index, Number(pfn));
+    this.#prepared.set(index, pfn);
   }
 
   enableQueue(index: number): void {

@@ -10,6 +10,8 @@ import type { QueueSetup, VirtioTransport } from "./transport.ts";
 
 const AT = virtio_pci_common_cfg.offsets;
 const ALL_ONES_32 = 0xffffffff;
+/** A device with more queues than this is not slowed down by reading all their sizes. */
+const MOST_PREFETCHED = 256;
 
 /** The registers of virtio 1.0 and later (virtio 1.3 §4.1.4), each accessed at its own width (§4.1.3.1). */
 export class ModernTransport implements VirtioTransport {
@@ -68,15 +70,13 @@ export class ModernTransport implements VirtioTransport {
   }
 
   maxQueueSize(index: number): number {
-    if (index < 0 || index >= this.numQueues) return 0;
-    // The register holds what a driver last wrote, so the device's own value is kept from the first read.
-    const known = this.#maxSizes.get(index);
-    if (known !== undefined) return known;
-    this.#select(index);
-    const size = this.#read(AT.queue_size, 2);
-    if (size === 0xffff) throw deviceGone(this.fn);
-    this.#maxSizes.set(index, size);
-    return size;
+    const count = this.numQueues;
+    if (index < 0 || index >= count) return 0;
+    // The register holds what a driver last wrote, on some devices to any queue: all are read before the first write.
+    if (this.#maxSizes.size === 0) {
+      for (let i = 0; i < Math.min(count, MOST_PREFETCHED); i++) this.#maxSizes.set(i, this.#queueSize(i));
+    }
+    return this.#maxSizes.get(index) ?? this.#queueSize(index);
   }
 
   setupQueue(index: number, setup: QueueSetup): void {
@@ -203,6 +203,13 @@ export class ModernTransport implements VirtioTransport {
     if (got === value) return;
     if (this.#gone()) throw deviceGone(this.fn);
     throw deviceError(this.fn, `the device refuses the ${what}`, `wrote ${value}, it reads ${got}`);
+  }
+
+  #queueSize(index: number): number {
+    this.#select(index);
+    const size = this.#read(AT.queue_size, 2);
+    if (size === 0xffff) throw deviceGone(this.fn);
+    return size;
   }
 
   #select(index: number): void {

@@ -1,4 +1,3 @@
-import { OperatorError } from "../../hw/operator-error.ts";
 import { DirtyLog } from "../../memory/dirty-log.ts";
 import { hex } from "../../memory/region.ts";
 import { vhost_user_log } from "../messages.ts";
@@ -11,12 +10,11 @@ type LogMessage = ReturnType<typeof vhost_user_log.read>;
 export function setLogBase(session: Session, message: LogMessage, fds: PassedFds): Uint8Array {
   const log = DirtyLog.map(fds.at(0), message.mmap_size, message.mmap_offset);
   const { lastGpa } = session.device.memory;
+  // It should cover the guest's memory; a page beyond it can never be reported as dirty.
   if (lastGpa >= 0n && !log.covers(lastGpa)) {
-    log.close();
-    throw new OperatorError(`dirty log of ${hex(message.mmap_size)} bytes`, {
-      why: `it ends before the guest's last page at GPA ${hex(lastGpa)}`,
-      kind: "protocol",
-    });
+    session.logger.warn(
+      `dirty log of ${hex(message.mmap_size)} bytes ends before the guest's last page at GPA ${hex(lastGpa)}`,
+    );
   }
   session.log?.close();
   session.log = log;

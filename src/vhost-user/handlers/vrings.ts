@@ -1,4 +1,6 @@
 import { OperatorError } from "../../hw/operator-error.ts";
+import * as F from "../../hw/virtio/features.ts";
+import { hex } from "../../memory/region.ts";
 import type { vhost_vring_addr, vhost_vring_state } from "../messages.ts";
 import { vhost_vring_state as vringState } from "../messages.ts";
 import { VRING_LOG } from "../protocol.ts";
@@ -6,7 +8,7 @@ import type { Session } from "../session.ts";
 import type { Vring, VringAddresses } from "../vring.ts";
 import { basePositionProblem, completeBase, freshBase } from "../vring-base.ts";
 import { translateRing } from "../vring-config.ts";
-import { sizeProblem } from "../vring-layout.ts";
+import { ringParts, sizeProblem } from "../vring-layout.ts";
 
 type State = ReturnType<typeof vhost_vring_state.read>;
 type Addr = ReturnType<typeof vhost_vring_addr.read>;
@@ -48,10 +50,21 @@ export function setVringAddr(session: Session, message: Addr): void {
   const { regions } = session.device.memory;
   if (regions.length === 0) refuse(ring, "its addresses come before any memory table");
   translateRing(regions, ring.index, Math.max(ring.num, 1), addresses, session.virtioFeatures);
+  const logs = (message.flags & VRING_LOG) !== 0;
+  const end = message.log_guest_addr + usedBytes(session, ring);
+  if (logs && end > 1n << 64n)
+    refuse(ring, `its log address ${hex(message.log_guest_addr)} + length overflows`);
   ring.addresses = addresses;
-  ring.logUsed = (message.flags & VRING_LOG) !== 0;
+  ring.logUsed = logs;
   ring.logGpa = message.log_guest_addr;
   session.update();
+}
+
+/** Bytes of the used ring or device area, which are logged from `log_guest_addr` on. */
+function usedBytes(session: Session, ring: Vring): bigint {
+  const eventIdx = F.hasFeature(session.virtioFeatures, F.VIRTIO_RING_F_EVENT_IDX);
+  const [, , used] = ringParts(Math.max(ring.num, 1), session.packed ?? false, eventIdx);
+  return BigInt(used.bytes);
 }
 
 const sameAddresses = (a: VringAddresses | undefined, b: VringAddresses): boolean =>

@@ -92,6 +92,11 @@ export class Daemon {
     return this.#code === undefined;
   }
 
+  /** Throws with the end of the log when the daemon has ended. */
+  assertAlive(): void {
+    if (!this.running) throw new Error(`vdpactl ended with ${this.#code}:\n${this.log.slice(-20).join("\n")}`);
+  }
+
   holdings(): Holdings {
     const fds = readdirSync(`/proc/${this.pid}/fd`).length;
     const maps = readFileSync(`/proc/${this.pid}/maps`, "utf8")

@@ -10,14 +10,18 @@ export async function passFrames(guest: Guest, options: TrafficOptions = { frame
 
 /** A front-end connects, passes frames on all pairs, stops its rings and leaves. */
 export async function wellBehaved(
-  daemon: Pick<Daemon, "socketPath">,
+  daemon: Pick<Daemon, "socketPath"> & Partial<Daemon>,
   options: GuestOptions = {},
   frames = 300,
 ): Promise<void> {
+  daemon.assertAlive?.();
   const guest = await connectGuest({ socketPath: daemon.socketPath, pairs: 2, ...options });
   try {
     await passFrames(guest, { frames });
     await guest.stop();
+  } catch (error) {
+    daemon.assertAlive?.();
+    throw error;
   } finally {
     guest.close();
   }

@@ -40,5 +40,8 @@ export class Lab {
 }
 
 function show(value: unknown): string {
-  return typeof value === "string" ? value : (JSON.stringify(value) ?? String(value));
+  if (typeof value === "string") return value;
+  return (
+    JSON.stringify(value, (_, item) => (typeof item === "bigint" ? String(item) : item)) ?? String(value)
+  );
 }

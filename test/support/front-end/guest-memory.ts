@@ -8,6 +8,8 @@ export interface RegionPlan {
   readonly uva: bigint;
   /** Bytes, a multiple of the page size. */
   readonly size: number;
+  /** Bytes at the end that the guest uses (all); only these are mapped here. */
+  readonly tail?: number;
   /** Regions with the same name share one memfd, one behind the other (as QEMU splits RAM at 4 GiB). */
   readonly file: string;
 }
@@ -32,12 +34,15 @@ export class Region {
     readonly description: RegionDescription,
     readonly fd: number,
     readonly memory: MappedMemory,
+    /** Offset in the region of what is mapped. */
+    readonly start: number,
   ) {}
 
   static create(plan: RegionPlan, fd: number, mmapOffset: number): Region {
-    const { gpa, uva, size } = plan;
+    const { gpa, uva, size, tail = size } = plan;
     const description = { gpa, uva, size: BigInt(size), mmapOffset: BigInt(mmapOffset) };
-    return new Region(description, fd, MappedMemory.map(fd, size, mmapOffset, "guest memory"));
+    const start = size - tail;
+    return new Region(description, fd, MappedMemory.map(fd, tail, mmapOffset + start, "guest memory"), start);
   }
 
   /** Bytes that nobody else gets. */
@@ -48,13 +53,13 @@ export class Region {
     return this.at(offset, size);
   }
 
-  /** The bytes at `offset` of the region, which no other allocation must use. */
+  /** The bytes at `offset` of what is mapped. */
   at(offset: number, size: number): GuestBuffer {
     const window = this.memory.window(offset);
     const start = offset - window.offset;
     return {
-      gpa: this.description.gpa + BigInt(offset),
-      uva: this.description.uva + BigInt(offset),
+      gpa: this.description.gpa + BigInt(this.start + offset),
+      uva: this.description.uva + BigInt(this.start + offset),
       u8: window.u8.subarray(start, start + size),
       u16: window.u16.subarray(start >> 1, (start + size) >> 1),
       u32: window.u32.subarray(start >> 2, (start + size) >> 2),

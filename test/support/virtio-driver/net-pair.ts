@@ -3,7 +3,7 @@ import { PackedDriver } from "./packed-driver.ts";
 import { SplitDriver } from "./split-driver.ts";
 
 export const HEADER = 12;
-const RING_SPACE = 256 * 1024;
+const RING_SPACE = 96 * 1024;
 const BUFFER = 2048;
 
 export interface PairOptions extends RingOptions {
@@ -75,7 +75,8 @@ export class NetPair {
     let count = 0;
     for (let used = this.tx.next(); used; used = this.tx.next()) {
       const slot = this.#txSlots.get(used.id);
-      if (slot === undefined) throw new Error(`transmit queue returns id ${used.id}, which is not outstanding`);
+      if (slot === undefined)
+        throw new Error(`transmit queue returns id ${used.id}, which is not outstanding`);
       this.#txSlots.delete(used.id);
       this.#txFree.push(slot);
       count++;
@@ -88,7 +89,8 @@ export class NetPair {
     const frames: ReceivedFrame[] = [];
     for (let used = this.rx.next(); used; used = this.rx.next()) {
       const slot = this.#rxSlots.get(used.id);
-      if (slot === undefined) throw new Error(`receive queue returns id ${used.id}, which is not outstanding`);
+      if (slot === undefined)
+        throw new Error(`receive queue returns id ${used.id}, which is not outstanding`);
       this.#rxSlots.delete(used.id);
       this.#rxFree.push(slot);
       const at = this.#rxData + slot * BUFFER;

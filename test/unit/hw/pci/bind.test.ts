@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { statSync } from "node:fs";
+import type { Log } from "../../../../src/hw/log.ts";
 import { executePlan } from "../../../../src/hw/pci/bind.ts";
 import { type BindAction, planBinding } from "../../../../src/hw/pci/bind-plan.ts";
 import { findPciDevice } from "../../../../src/hw/pci/device.ts";
@@ -20,7 +21,7 @@ const log = Object.fromEntries(
     level,
     (text: string) => lines.push(`${level}: ${text}`),
   ]),
-) as Record<"debug" | "info" | "warn" | "error", (text: string) => void>;
+) as unknown as Log;
 
 const run = (
   bdfs: string[],

@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { hasIommu, isVfioDriver, readIommuGroup } from "../../../../src/hw/pci/iommu-group.ts";
-import { ConfigSpace } from "./config-space.ts";
 import { FakeHost } from "./fake-host.ts";
 
 let host: FakeHost;
@@ -10,10 +9,8 @@ beforeEach(() => {
 afterEach(() => host.remove());
 
 test("who is in the way of a group", () => {
-  const bridge = new ConfigSpace().bytes;
-  bridge[0x0e] = 1;
   host
-    .device("0000:00:01.0", { group: 3, driver: "pcieport", config: bridge })
+    .device("0000:00:01.0", { group: 3, driver: "pcieport", class: 0x060400 })
     .device("0000:00:04.0", { group: 3, driver: "vfio-pci" })
     .device("0000:00:04.1", { group: 3, driver: "virtio-pci" })
     .device("0000:00:04.2", { group: 3 })

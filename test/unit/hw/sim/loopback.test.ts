@@ -127,7 +127,7 @@ for (const packed of [false, true]) {
 
   test(`${layout}: RING_RESET starts one queue anew while the other keeps its place`, () => {
     const harness = new SimHarness();
-    const memory = new RingMemory(harness.memory(0x10_0000n, 2 << 20));
+    const memory = new RingMemory(harness.memory(0x10_0000n, 2 * NetPair.BYTES));
     const pair = new NetPair(memory, 0, { packed });
     harness.negotiate(BASE | F.RING_RESET | (packed ? F.RING_PACKED : 0n));
     harness.enable(0, pair.rx);
@@ -147,7 +147,7 @@ for (const packed of [false, true]) {
     expect(harness.get("queue_reset")).toBe(0);
     expect(harness.get("queue_enable")).toBe(0);
     expect(harness.get("queue_size")).toBe(1024);
-    const again = new NetPair(memory, 0x10_0000, { packed });
+    const again = new NetPair(memory, NetPair.BYTES, { packed });
     expect(harness.enable(1, again.tx)).toBe(true);
     again.send(testFrame(0, 2));
     again.tx.publish();
@@ -157,6 +157,26 @@ for (const packed of [false, true]) {
     harness.close();
   });
 }
+
+test("ordered faults of completions: an id that was never offered, a length beyond the chain", () => {
+  const { harness, pair } = rig();
+  harness.device.inject({ usedLenTooLong: true });
+  pair.offer(1, 500);
+  pair.rx.publish();
+  pair.send(testFrame(0, 0));
+  pair.tx.publish();
+  harness.kick(1);
+  harness.settle();
+  expect(pair.rx.next()).toEqual({ id: 0, length: 501 });
+  harness.device.inject({ usedLenTooLong: false, wrongUsedId: true });
+  pair.reclaim();
+  pair.send(testFrame(0, 0));
+  pair.tx.publish();
+  harness.kick(1);
+  harness.settle();
+  expect(pair.tx.next()?.id).toBe(69);
+  harness.close();
+});
 
 test("a kick before DRIVER_OK does nothing", () => {
   const harness = new SimHarness();

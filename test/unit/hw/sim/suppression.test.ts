@@ -18,7 +18,11 @@ for (const packed of [false, true]) {
 
     function rig() {
       const harness = new SimHarness();
-      const pair = new NetPair(new RingMemory(harness.memory(0x10_0000n, 2 << 20)), 0, { packed, eventIdx, size: 8 });
+      const pair = new NetPair(new RingMemory(harness.memory(0x10_0000n, 2 << 20)), 0, {
+        packed,
+        eventIdx,
+        size: 8,
+      });
       harness.device.interrupts.enable(2);
       harness.device.interrupts.setVector(1, call);
       harness.negotiate(
@@ -52,6 +56,9 @@ for (const packed of [false, true]) {
 
     test(`${name}: the device asks for kicks exactly when it sleeps`, () => {
       const { harness, pair } = rig();
+      // A packed device has not yet said that it wants a position until it has slept once.
+      harness.kick(1);
+      harness.settle();
       for (let lap = 0; lap < 20; lap++) {
         pair.send(testFrame(0, lap));
         expect(pair.tx.publish()).toBe(true);

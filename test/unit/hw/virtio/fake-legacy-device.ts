@@ -59,8 +59,8 @@ export class FakeLegacyDevice extends FakeFunction {
   }
 
   override onWrite(region: number, offset: number, width: RegisterWidth, value: number): void {
-    if (region === CONFIG_REGION) return super.onWrite(region, offset, width, value);
-    if (offset === 4) this.driverFeatures = value;
+    if (region === CONFIG_REGION) super.onWrite(region, offset, width, value);
+    else if (offset === 4) this.driverFeatures = value;
     else if (offset === 8) this.pfns[this.#select] = value;
     else if (offset === 14) this.#select = value;
     else if (offset === 16) {

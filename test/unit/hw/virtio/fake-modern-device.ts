@@ -17,6 +17,7 @@ export interface FakeQueue {
   enabled: number;
   notifyOff: number;
   resetReads: number;
+  disableReads: number;
   addresses: number[];
 }
 
@@ -73,7 +74,7 @@ export class FakeModernDevice extends FakeFunction {
       case AT.queue_msix_vector:
         return queue?.vector ?? 0xffff;
       case AT.queue_enable:
-        return queue?.enabled ?? 0;
+        return queue && (queue.enabled || queue.disableReads-- > 0) ? 1 : 0;
       case AT.queue_notify_off:
         return queue?.notifyOff ?? 0;
       case Q_RESET:
@@ -83,7 +84,10 @@ export class FakeModernDevice extends FakeFunction {
   }
 
   override onWrite(region: number, offset: number, width: RegisterWidth, value: number): void {
-    if (region === CONFIG_REGION) return super.onWrite(region, offset, width, value);
+    if (region === CONFIG_REGION) {
+      super.onWrite(region, offset, width, value);
+      return;
+    }
     if (offset >= NOTIFY) {
       this.rings.push(value);
       this.onDoorbell(value);
@@ -128,6 +132,8 @@ export class FakeModernDevice extends FakeFunction {
       case Q_RESET:
         if (!(this.driverFeatures & RING_RESET)) throw new Error("queue_reset without RING_RESET");
         Object.assign(queue, freshQueue(queue.notifyOff, queue.maxSize));
+        // It counts as enabled for a while after queue_reset reads 0.
+        queue.disableReads = 3;
         queue.resetReads = this.faults.queueResetNeverEnds ? Number.POSITIVE_INFINITY : 3;
         return;
     }
@@ -157,5 +163,14 @@ export class FakeModernDevice extends FakeFunction {
 }
 
 function freshQueue(notifyOff: number, maxSize = 256): FakeQueue {
-  return { size: maxSize, maxSize, vector: 0xffff, enabled: 0, notifyOff, resetReads: 0, addresses: [] };
+  return {
+    size: maxSize,
+    maxSize,
+    vector: 0xffff,
+    enabled: 0,
+    notifyOff,
+    resetReads: 0,
+    disableReads: 0,
+    addresses: [],
+  };
 }

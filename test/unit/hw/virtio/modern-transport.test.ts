@@ -69,6 +69,20 @@ describe("queues", () => {
     expect(transport.maxQueueSize(-1)).toBe(0);
   });
 
+  test("also where one register holds the size of all queues", () => {
+    const [first, ...others] = device.queues as [(typeof device.queues)[0], ...typeof device.queues];
+    for (const queue of others) {
+      Object.defineProperty(queue, "size", {
+        get: () => first.size,
+        set: (size: number) => {
+          first.size = size;
+        },
+      });
+    }
+    transport.setupQueue(1, { ...RING, size: 64 });
+    expect([0, 1, 2].map((index) => transport.maxQueueSize(index))).toEqual([256, 256, 256]);
+  });
+
   test.each([
     ["a size of 0", { ...RING, size: 0 }, "0 entries"],
     ["more than the device takes", { ...RING, size: 512 }, "takes 1 to 256"],

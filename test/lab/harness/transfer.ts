@@ -1,0 +1,43 @@
+// A file over the wire in both directions, between a nested guest and the peer.
+import { randomBytes } from "node:crypto";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { attempt } from "./command.ts";
+import type { Guest } from "./guest.ts";
+import type { Peer } from "./network.ts";
+import { Program } from "./program.ts";
+import { until } from "./until.ts";
+
+const SECONDS = 180;
+
+export interface Checksums {
+  original: string;
+  downloaded: string;
+  uploaded: string;
+}
+
+const sum = (text: string) => text.trim().split(/\s+/)[0] ?? "";
+
+/** The guest fetches `bytes` random bytes from the peer and sends them back. */
+export async function transfer(guest: Guest, peer: Peer, bytes: number): Promise<Checksums> {
+  const folder = "/tmp/served";
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(`${folder}/file`, randomBytes(bytes));
+  const server = new Program("web-server", peer.argv("busybox", "httpd", "-f", "-p", "80", "-h", folder));
+  await listening(peer, 80);
+  await guest.run(`wget -q -O /tmp/file http://${peer.address}/file`, SECONDS);
+  await server.stop();
+  const receiver = new Program("receiver", peer.argv("sh", "-c", `busybox nc -l -p 81 > ${folder}/returned`));
+  await listening(peer, 81);
+  await guest.run(`nc ${peer.address} 81 < /tmp/file`, SECONDS);
+  await receiver.exited;
+  return {
+    original: sum(await peer.run("sha256sum", `${folder}/file`)),
+    downloaded: sum(await guest.run("sha256sum /tmp/file")),
+    uploaded: sum(await peer.run("sha256sum", `${folder}/returned`)),
+  };
+}
+
+async function listening(peer: Peer, port: number): Promise<void> {
+  const sockets = peer.argv("ss", "--listening", "--tcp", "--numeric", "--no-header");
+  await until(`port ${port}`, async () => (await attempt(sockets)).stdout.includes(`:${port} `));
+}

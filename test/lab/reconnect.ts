@@ -1,0 +1,109 @@
+// Front-ends that come and go, fifty of them, and one that is killed: vdpactl holds afterwards what it held before.
+import { passFrames } from "../e2e/support/well-behaved.ts";
+import { connectGuest } from "../support/front-end/guest.ts";
+import { command } from "./harness/command.ts";
+import { type Footprint, footprint, privateKib } from "./harness/footprint.ts";
+import { hugepages } from "./harness/hugepages.ts";
+import type { Lab } from "./harness/lab.ts";
+import type { Program } from "./harness/program.ts";
+import { scenario } from "./harness/scenario.ts";
+import { Testpmd } from "./harness/testpmd.ts";
+import { TimedOut, until } from "./harness/until.ts";
+import { serve } from "./harness/vdpactl.ts";
+
+const ROUNDS = 50;
+const FRAMES = 64;
+const SOCKET = "/tmp/reconnect.sock";
+/** What the runtime's allocator may keep; a leak of one page per connection and ring would exceed it. */
+const GROWTH_KIB = 8 * 1024;
+
+const same = (a: Footprint, b: Footprint) => JSON.stringify(a) === JSON.stringify(b);
+
+/** Waits until vdpactl has let go of everything; what it holds then, or after waiting in vain. */
+async function atRest(daemon: Program, rest: Footprint): Promise<Footprint> {
+  try {
+    await until("vdpactl to let go", () => same(footprint(daemon.pid), rest), 20);
+  } catch (error) {
+    if (!(error instanceof TimedOut)) throw error;
+  }
+  return footprint(daemon.pid);
+}
+
+/** One front-end's visit; returns what vdpactl held meanwhile. */
+async function visit(daemon: Program, round: number): Promise<Footprint> {
+  const guest = await connectGuest({ socketPath: SOCKET, packed: round % 2 === 1, ringSize: 64 });
+  try {
+    await passFrames(guest, { frames: FRAMES });
+    const during = footprint(daemon.pid);
+    // Every third one leaves without a word.
+    if (round % 3 !== 0) await guest.stop();
+    return during;
+  } finally {
+    guest.close();
+  }
+}
+
+async function killed(lab: Lab, daemon: Program, rest: Footprint): Promise<void> {
+  const frontEnd = await Testpmd.start({
+    name: "killed-front-end",
+    vdevs: [`net_virtio_user0,path=${SOCKET},queues=1,queue_size=256`],
+    forward: "io",
+  });
+  await frontEnd.run("start tx_first 1");
+  await until("frames to pass", async () => (await frontEnd.stats()).rx_packets >= 1000);
+  lab.atLeast(
+    "killed front-end: KiB mapped for DMA before",
+    footprint(daemon.pid).locked_kib - rest.locked_kib,
+    1,
+  );
+  frontEnd.program.signal("SIGKILL");
+  await frontEnd.program.exited;
+  lab.equal("killed front-end: vdpactl holds what it held before", await atRest(daemon, rest), rest);
+}
+
+export default scenario({
+  summary: "fifty front-ends come and go, one is killed: no fd, mapping or memory is left",
+  usesVdpactl: true,
+  timeoutSeconds: 900,
+  vm: {
+    devices: [
+      { kind: "nic", name: "served", wire: "short", packed: true },
+      { kind: "nic", name: "peer", wire: "short" },
+    ],
+  },
+  async run(lab) {
+    await command("modprobe", "-a", "vfio-pci", "vfio_iommu_type1");
+    hugepages(256);
+    for (const device of lab.devices) await device.handTo("vfio-pci");
+    const daemon = await serve({ device: lab.device("served"), socket: SOCKET });
+    const peer = await Testpmd.start({ name: "peer", pci: [lab.device("peer").bdf], forward: "io" });
+    await peer.run("start");
+
+    // The first visits let the runtime allocate what it keeps.
+    const empty = footprint(daemon.pid);
+    for (let round = 0; round < 4; round++) await visit(daemon, round);
+    const rest = await atRest(daemon, {
+      ...footprint(daemon.pid),
+      locked_kib: empty.locked_kib,
+      shared_mappings: empty.shared_mappings,
+    });
+    lab.equal("after the first visits: DMA mappings", rest.locked_kib, empty.locked_kib);
+    lab.equal("after the first visits: memory mappings", rest.shared_mappings, empty.shared_mappings);
+    const memory = privateKib(daemon.pid);
+
+    let returned = 0;
+    let mapped = 0;
+    for (let round = 0; round < ROUNDS; round++) {
+      if ((await visit(daemon, round)).locked_kib > rest.locked_kib) mapped += 1;
+      if (same(await atRest(daemon, rest), rest)) returned += 1;
+    }
+    lab.equal("visits during which the guest's memory was mapped for DMA", mapped, ROUNDS);
+    lab.equal("visits after which fds and mappings were as before", returned, ROUNDS);
+    const growth = privateKib(daemon.pid) - memory;
+    lab.check("growth of memory in KiB", growth <= GROWTH_KIB, `${growth}, at most ${GROWTH_KIB} allowed`);
+    await killed(lab, daemon, rest);
+    await visit(daemon, 0);
+    lab.equal("vdpactl serves the next one, and ends with 0", await daemon.stop(), 0);
+    await peer.quit();
+  },
+});

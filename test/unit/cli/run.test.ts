@@ -1,0 +1,211 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { flag, list, value } from "../../../src/cli/options.ts";
+import { integer, text } from "../../../src/cli/values.ts";
+import { defineVerb } from "../../../src/cli/verb.ts";
+import { OperatorError } from "../../../src/hw/operator-error.ts";
+import { runLine } from "./console.ts";
+
+const show = defineVerb({
+  name: "show",
+  description: "Show what came in",
+  options: {
+    pci: list("BDF", text, "devices"),
+    queues: value("N", integer(1, 256), "how many"),
+    force: flag("even so"),
+    fail: value("HOW", text, "how to end"),
+  },
+  positional: "pci",
+  examples: ["vdpactl show 00:04.0"],
+  async run({ options, output, log, signal }) {
+    log.debug("debugging");
+    log.info("informing");
+    if (options.fail === "error") throw new Error("odd\nthing");
+    if (options.fail === "code") return 7;
+    if (options.fail === "interrupt") {
+      process.emit("SIGINT");
+      signal.throwIfAborted();
+    }
+    if (options.fail)
+      throw new OperatorError("it failed", { why: "so", remedy: "do that", kind: options.fail as "failed" });
+    const { pci, queues, force } = options;
+    output.print({ pci, queues: queues ?? null, force }, () => `${pci.join("+")} ${queues} ${force}`);
+    return;
+  },
+});
+const plain = defineVerb({ name: "plain", description: "No words", options: {}, run: () => 0 });
+const VERBS = { show: async () => show, plain: async () => plain };
+const run = (argv: string[], more: Parameters<typeof runLine>[2] = {}) => runLine(VERBS, argv, more);
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "vdpactl-cli-"));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+const config = (content: string) => {
+  const path = join(folder, "c.toml");
+  writeFileSync(path, content);
+  return path;
+};
+
+test("values, flags and words", async () => {
+  expect(await run(["show", "A", "--pci", "B", "--queues", "4", "--force"])).toEqual({
+    code: 0,
+    // Words come after the values of the flag.
+    out: "B+A 4 true\n",
+    err: "informing\n",
+  });
+});
+
+test.each([[["-j", "show", "A"]], [["show", "A", "--json"]], [["show", "-j", "A"]]])(
+  "%p is JSON",
+  async (argv) => {
+    expect((await run(argv)).out).toBe('{"pci":["A"],"queues":null,"force":false}\n');
+  },
+);
+
+test("pretty JSON is indented", async () => {
+  expect((await run(["show", "--pretty", "A"])).out).toBe(
+    JSON.stringify({ pci: ["A"], queues: null, force: false }, null, 2) + "\n",
+  );
+});
+
+test("less and more on standard error", async () => {
+  expect((await run(["-q", "show"])).err).toBe("");
+  expect((await run(["show", "-v"])).err).toBe("debug: debugging\ninforming\n");
+});
+
+test("version and help", async () => {
+  expect(await run(["--version"])).toEqual({ code: 0, out: "vdpactl 9.8.7\n", err: "" });
+  const help = await run(["--help"]);
+  expect(help.out).toContain("Show what came in");
+  expect(help.err).toBe("");
+  for (const argv of [
+    ["show", "--help"],
+    ["-h", "show"],
+    ["show", "-h", "--queues", "4"],
+  ]) {
+    const { code, out } = await run(argv);
+    expect(code).toBe(0);
+    expect(out).toContain("--queues=<N>");
+    expect(out).toContain("vdpactl show 00:04.0");
+    expect(out).not.toContain("\x1b");
+  }
+});
+
+test("no verb at all shows the help on standard error", async () => {
+  const { code, out, err } = await run([]);
+  expect([code, out]).toEqual([2, ""]);
+  expect(err).toContain("USAGE");
+});
+
+test.each([
+  [["shwo"], 'error: unknown command "shwo"\n  why: did you mean show?\n'],
+  [["constructor"], 'error: unknown command "constructor"\n  try: vdpactl --help\n'],
+  [["--forec", "show"], "error: unknown flag --forec\n  try: vdpactl --help\n"],
+  [["show", "--forec"], "error: unknown flag --forec\n  why: did you mean --force?\n"],
+  [["plain", "word"], 'error: unexpected word "word"\n  try: vdpactl plain --help\n'],
+  [["show", "--queues"], "error: --queues needs a value\n  try: vdpactl show … --queues N\n"],
+  [
+    ["show", "--queues", "0"],
+    'error: --queues: "0" is not a valid value\n  why: a number from 1 to 256 is needed\n',
+  ],
+])("%p is a usage error", async (argv, err) => {
+  expect(await run(argv)).toEqual({ code: 2, out: "", err });
+});
+
+test.each([
+  ["failed", 1],
+  ["usage", 2],
+  ["not-ready", 3],
+  ["refused", 4],
+  ["protocol", 5],
+])("an error of kind %p ends with %p", async (kind, code) => {
+  expect(await run(["-q", "show", "--fail", kind])).toEqual({
+    code,
+    out: "",
+    err: "error: it failed\n  why: so\n  try: do that\n",
+  });
+});
+
+test("an unexpected error is one line, and all of it with -v", async () => {
+  const { code, err } = await run(["-q", "show", "--fail", "error"]);
+  expect([code, err.split("\n")[0]]).toEqual([1, "error: Error: odd; thing"]);
+  expect((await run(["show", "-v", "--fail", "error"])).err).toContain("run.test.ts");
+});
+
+test("the verb's own exit code", async () => {
+  expect((await run(["show", "--fail", "code"])).code).toBe(7);
+});
+
+test("an interrupt ends with 130", async () => {
+  expect(await run(["-q", "show", "--fail", "interrupt"])).toEqual({ code: 130, out: "", err: "" });
+});
+
+test("nobody reading is no error", async () => {
+  expect(await run(["-q", "show"], { brokenPipe: true })).toEqual({ code: 0, out: "", err: "" });
+});
+
+test("a flag wins over the environment, which wins over the file", async () => {
+  const path = config('queues = 1\nforce = true\npci = ["F"]\n');
+  const env = { VDPACTL_QUEUES: "2", VDPACTL_PCI: "A, B" };
+  expect((await run(["show", "--config", path, "--queues", "3"], { env })).out).toBe("A+B 3 true\n");
+  expect((await run(["show"], { env: { ...env, VDPACTL_CONFIG: path } })).out).toBe("A+B 2 true\n");
+  expect((await run(["--config", path, "show"])).out).toBe("F 1 true\n");
+});
+
+test("the environment can switch a flag of the file off", async () => {
+  const path = config("force = true");
+  expect((await run(["show", "--config", path], { env: { VDPACTL_FORCE: "off" } })).out).toBe(
+    " undefined false\n",
+  );
+});
+
+test("a table of the file is for its verb alone", async () => {
+  const path = config("[show]\nqueues = 5\n[plain]\n");
+  expect((await run(["show", "--config", path])).out).toBe(" 5 false\n");
+  expect((await run(["plain", "--config", path])).code).toBe(0);
+});
+
+test("bad environment variables are named", async () => {
+  expect((await run(["show"], { env: { VDPACTL_FORCE: "maybe" } })).err).toStartWith(
+    'error: VDPACTL_FORCE is "maybe"',
+  );
+  expect((await run(["show"], { env: { VDPACTL_QUEUES: "x" } })).err).toStartWith(
+    'error: VDPACTL_QUEUES: "x"',
+  );
+});
+
+test.each([
+  ["quues = 1", 'unknown key "quues" in'],
+  ["[show]\nforec = true", 'unknown key "forec" in [show] in'],
+  ["config = 'x'", 'unknown key "config" in'],
+  ["force = 1", "force in"],
+  ["queues = [1]", "queues in"],
+  ["pci = {}", "pci in"],
+  ["show = 1", "show in"],
+  ["queues = 1000", "queues in"],
+  ["queues = ", "is not valid TOML"],
+])("the file %p is refused", async (content, message) => {
+  const { code, err } = await run(["show", "--config", config(content)]);
+  expect(code).toBe(2);
+  expect(err).toContain(message);
+});
+
+test("a file that is not there", async () => {
+  const { code, err } = await run(["show", "--config", `${folder}/none.toml`]);
+  expect(code).toBe(2);
+  expect(err).toContain("cannot read the configuration file");
+});
+
+test("colours on a terminal, unless somebody wants none", async () => {
+  const red = "\x1b[31merror:\x1b[39m";
+  const argv = ["-q", "show", "--fail", "failed"];
+  expect((await run(argv, { terminal: true })).err).toStartWith(red);
+  expect((await run([...argv, "--no-color"], { terminal: true })).err).toStartWith("error:");
+  expect((await run(argv, { terminal: true, env: { NO_COLOR: "1" } })).err).toStartWith("error:");
+  expect((await run(argv, { terminal: true, env: { TERM: "dumb" } })).err).toStartWith("error:");
+  expect((await run(["--xyzzy", "--no-color"], { terminal: true })).err).toStartWith("error:");
+});

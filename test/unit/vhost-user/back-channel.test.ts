@@ -1,0 +1,174 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { closeFd } from "../../../src/hw/ffi/fd.ts";
+import { unixSocketPair } from "../../../src/hw/ffi/unix-socket.ts";
+import { REQUEST } from "../../../src/vhost-user/protocol.ts";
+import { Peer, type Reply } from "./support/peer.ts";
+import { ALL, Stage } from "./support/stage.ts";
+import { frame, u32s, u64s } from "./support/wire.ts";
+
+const stage = new Stage();
+const NOTIFIER = 3;
+let back: Peer | undefined;
+
+beforeEach(() => {
+  back = undefined;
+});
+afterEach(() => back?.close());
+
+/** Gives the back channel and returns the front-end's end of it. */
+function open(): Peer {
+  const [ours, theirs] = unixSocketPair();
+  expect(stage.peer.ack(REQUEST.SET_BACKEND_REQ_FD, undefined, [theirs])).toBe(0n);
+  closeFd(theirs);
+  back = new Peer(stage.loop, ours);
+  return back;
+}
+
+function area(): void {
+  const page = { fd: stage.ram(), offset: 0x3000n, size: 4096 };
+  for (const index of [0, 1]) stage.device.notifyAreas.set(index, page);
+}
+
+function answer(peer: Peer, code: bigint): void {
+  peer.raw(frame(NOTIFIER, 5, u64s(code)));
+  peer.pump();
+}
+
+const closeAll = (reply: Reply) => reply.fds.forEach((fd) => void closeFd(fd));
+
+describe("doorbell pages", () => {
+  test("are offered once the device runs, and count when the front-end takes them", () => {
+    area();
+    stage.negotiate();
+    const channel = open();
+    expect(channel.silent).toBe(true);
+    stage.run();
+    for (const index of [0n, 1n]) {
+      const offer = channel.receive();
+      expect(offer).toMatchObject({ request: NOTIFIER, flags: 9, payload: u64s(index, 4096n, 0x3000n) });
+      expect(offer.fds.length).toBe(1);
+      closeAll(offer);
+    }
+    answer(channel, 0n);
+    answer(channel, 1n);
+    expect(stage.device.takeCalls()).toEqual(["setHostNotifier 0 true", "setHostNotifier 1 false"]);
+    expect(stage.session.hasHostNotifier(0)).toBe(true);
+    expect(stage.session.hasHostNotifier(1)).toBe(false);
+  });
+
+  test("are offered too when the channel comes after the start", () => {
+    area();
+    stage.run();
+    closeAll(open().receive());
+  });
+
+  test("are taken back before the ring stops", () => {
+    area();
+    stage.run();
+    const channel = open();
+    for (let i = 0; i < 2; i++) closeAll(channel.receive());
+    answer(channel, 0n);
+    stage.device.takeCalls();
+    stage.peer.call(REQUEST.GET_VRING_BASE, u32s(0, 0));
+    expect(channel.receive()).toMatchObject({
+      request: NOTIFIER,
+      flags: 1,
+      payload: u64s(0x100n, 0n, 0n),
+      fds: [],
+    });
+    expect(stage.device.takeCalls()).toEqual(["setHostNotifier 0 false", "stopVring 0"]);
+  });
+
+  test("are not offered where the protocol features do not allow it", () => {
+    area();
+    stage.run({ protocol: ALL & ~(1n << 11n) });
+    expect(open().silent).toBe(true);
+  });
+
+  test("are offered without asking for an answer where REPLY_ACK is missing", () => {
+    area();
+    stage.run({ protocol: ALL & ~(1n << 3n) });
+    const [ours, theirs] = unixSocketPair();
+    stage.peer.post(REQUEST.SET_BACKEND_REQ_FD, undefined, [theirs]);
+    closeFd(theirs);
+    back = new Peer(stage.loop, ours);
+    const offer = back.receive();
+    closeAll(offer);
+    expect(offer.flags).toBe(1);
+    expect(stage.device.takeCalls()).toEqual([]);
+  });
+});
+
+describe("a peer that", () => {
+  /** The session goes on whatever the channel does. */
+  const goesOn = () => expect(stage.peer.ack(REQUEST.SET_VRING_ENABLE, u32s(0, 1))).toBe(0n);
+
+  test("never replies does no harm", () => {
+    area();
+    stage.run();
+    const channel = open();
+    goesOn();
+    for (let i = 0; i < 2; i++) closeAll(channel.receive());
+    stage.peer.post(REQUEST.SET_STATUS, u64s(0n));
+    stage.run();
+  });
+
+  test.each([
+    ["sends a request", frame(NOTIFIER, 1, u64s(0n)), "a message with flags 0x1 where only replies may come"],
+    ["replies to something else", frame(9, 5, u64s(0n)), "that nobody asked for"],
+    ["replies too shortly", frame(NOTIFIER, 5, u32s(0)), "a reply of 4 bytes"],
+    ["sends rubbish", new Uint8Array(64).fill(255), "announces a payload of 4294967295 bytes"],
+  ])("%s loses the channel only", (_name, bytes, reason) => {
+    area();
+    stage.run();
+    const channel = open();
+    for (let i = 0; i < 2; i++) closeAll(channel.receive());
+    channel.raw(bytes);
+    channel.pump();
+    expect(channel.disconnected).toBe(true);
+    expect(stage.log.lines.filter((line) => line.startsWith("warn"))).toEqual([
+      expect.stringContaining(reason),
+    ]);
+    goesOn();
+  });
+
+  test("replies without being asked loses the channel only", () => {
+    stage.run();
+    const channel = open();
+    answer(channel, 0n);
+    expect(channel.disconnected).toBe(true);
+    goesOn();
+  });
+
+  test("closes does no harm, and may give another channel", () => {
+    area();
+    stage.run();
+    open().close();
+    goesOn();
+    stage.device.takeCalls();
+    closeAll(open().receive());
+  });
+
+  test("does not read does no harm", () => {
+    area();
+    stage.run();
+    open();
+    for (let i = 0; i < 2000; i++) {
+      stage.peer.call(REQUEST.GET_VRING_BASE, u32s(0, 0));
+      stage.peer.post(REQUEST.SET_VRING_KICK, u64s(0n), [stage.session.ring(1).kickFd]);
+    }
+    goesOn();
+  });
+});
+
+test("a back channel must be a socket", () => {
+  stage.negotiate();
+  stage.refuses("SET_BACKEND_REQ_FD", "it is no socket but anon_inode:[eventfd]", undefined, () => [
+    stage.eventfd(),
+  ]);
+});
+
+test("a back channel must come with an fd", () => {
+  stage.negotiate();
+  stage.refuses("SET_BACKEND_REQ_FD", "0 file descriptors: the message carries 1");
+});
