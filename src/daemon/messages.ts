@@ -40,6 +40,7 @@ export interface SimWorkerData {
   readonly role: "sim";
   readonly link: SimLink;
   readonly options: SimOptions;
+  readonly log: LogSettings;
 }
 
 export type WorkerData = DeviceWorkerData | SimWorkerData;

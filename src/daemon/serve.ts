@@ -44,7 +44,7 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
   if ("bdf" in request.device) target = { kind: "pci", bdf: request.device.bdf };
   else {
     const link = createSimLink();
-    const sim = spawn({ role: "sim", link, options: request.device.sim });
+    const sim = spawn({ role: "sim", link, options: request.device.sim, log: request.logSettings });
     sim.on("error", (error) => log.error(`the simulated device died: ${messageOf(error)}`));
     target = { kind: "sim", link };
   }
