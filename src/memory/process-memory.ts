@@ -21,10 +21,14 @@ export function writeOwnMemory(hva: number, from: Uint8Array): number {
   return checked(libc.process_vm_writev(process.pid, local, 1, remote, 1, 0), "process_vm_writev");
 }
 
+// SAFETY: an address inside a struct keeps nothing alive: a collection before the call would free the buffer.
+let held: Uint8Array | undefined;
+
 const vectors = (local: Uint8Array, remoteHva: number) => {
+  held = local;
   const iov_len = BigInt(local.byteLength);
   return [
-    iovec.alloc({ iov_base: BigInt(ptr(local)), iov_len }),
+    iovec.alloc({ iov_base: BigInt(ptr(held)), iov_len }),
     iovec.alloc({ iov_base: BigInt(remoteHva), iov_len }),
   ] as const;
 };

@@ -126,7 +126,13 @@ export class GuestView {
   }
 }
 
-function pieceOf(memory: MappedMemory, first: number, offset: number, length: number, stable: boolean): Piece {
+function pieceOf(
+  memory: MappedMemory,
+  first: number,
+  offset: number,
+  length: number,
+  stable: boolean,
+): Piece {
   const base = { first, end: first + length, memory, offset };
   if (!stable) return { ...base, u32: new Uint32Array(0) };
   const window = memory.window(offset);

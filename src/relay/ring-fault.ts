@@ -1,3 +1,5 @@
+import { OperatorError } from "../hw/operator-error.ts";
+
 /** Whose fault stopped a ring. */
 export type FaultSide = "guest" | "device";
 
@@ -13,5 +15,14 @@ export class RingFault extends Error {
     message: string,
   ) {
     super(message);
+  }
+}
+
+/** Runs a step in which what is wrong with the guest's ring shows as an OperatorError, and makes it a RingFault. */
+export function faultOf<T>(step: () => T): T {
+  try {
+    return step();
+  } catch (error) {
+    throw error instanceof OperatorError ? new RingFault("guest", error.message) : error;
   }
 }

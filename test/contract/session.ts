@@ -72,7 +72,7 @@ export class Session {
   start(options: StartOptions = {}): void {
     const count = options.pairs ?? 1;
     const size = options.size ?? 64;
-    this.#release();
+    this.stop();
     this.#ioeventfd = options.ioeventfd ?? false;
     this.features = negotiate(this.transport, this.#wanted(options));
     const buffer = DmaBuffer.create(this.fn.dma, IOVA, count * NetPair.BYTES, "contract");

@@ -16,7 +16,7 @@ export function readKernelConfig(device: PciDevice, host: Host): KernelConfig {
   const [netdev] = netdevsOf(device);
   if (netdev !== undefined) {
     const control = hasFeature(device.virtio?.features ?? 0n, VIRTIO_NET_F_CTRL_VQ) ? 1 : 0;
-    return { interfaces: netdevsOf(device), ...readNetdev(join(host.sys, "class/net", netdev), control) };
+    return { interfaces: netdevsOf(device), ...readNetdev(netdev, control, host) };
   }
   const [disk] = blockDirectoriesOf(device);
   if (disk !== undefined)
@@ -24,14 +24,19 @@ export function readKernelConfig(device: PciDevice, host: Host): KernelConfig {
   return { interfaces: [], queues: null, config: null };
 }
 
-function readNetdev(path: string, controlQueues: number): Pick<KernelConfig, "queues" | "config"> {
-  const queues = listDirectory(join(path, "queues"));
-  const pairs = queues.filter((name) => name.startsWith("tx-")).length;
+function readNetdev(
+  netdev: string,
+  controlQueues: number,
+  host: Host,
+): Pick<KernelConfig, "queues" | "config"> {
+  const path = join(host.sys, "class/net", netdev);
+  const inUse = listDirectory(join(path, "queues")).filter((name) => name.startsWith("tx-")).length;
+  const pairs = host.maxQueuePairs(netdev) ?? inUse;
   // Unreadable while the interface is down.
   const carrier = readNumber(join(path, "carrier"));
   const speed = readNumber(join(path, "speed"));
   return {
-    queues: queues.length > 0 ? 2 * pairs + controlQueues : null,
+    queues: pairs > 0 ? 2 * pairs + controlQueues : null,
     config: {
       mac: readAttribute(join(path, "address")) ?? null,
       mtu: readNumber(join(path, "mtu")) ?? null,

@@ -29,8 +29,8 @@ export interface DeviceRecord {
   readonly used_by: readonly string[];
   /** Virtqueues, with the control queue. */
   readonly queues: number | null;
-  /** Largest size of each virtqueue, as its registers say. */
-  readonly queue_sizes: readonly number[] | null;
+  /** Most entries of the first virtqueue, as its registers say. */
+  readonly queue_size: number | null;
   readonly msix_vectors: number | null;
   readonly features: Features | null;
   readonly config: Readonly<Record<string, string | number | null>> | null;

@@ -3,6 +3,7 @@ import { messageOf } from "../../hw/operator-error.ts";
 import { VIRTIO_BLK, VIRTIO_NET } from "../../hw/pci/virtio-id.ts";
 import { openVfio } from "../../hw/vfio/open.ts";
 import { readBlkConfig } from "../../hw/virtio/blk-config.ts";
+import { hasFeature, VIRTIO_NET_F_CTRL_VQ } from "../../hw/virtio/features.ts";
 import { readNetConfig, VIRTIO_NET_S_LINK_UP } from "../../hw/virtio/net-config.ts";
 import { openVirtio } from "../../hw/virtio/open.ts";
 import type { VirtioTransport } from "../../hw/virtio/transport.ts";
@@ -12,8 +13,10 @@ import type { DeviceRecord } from "./record.ts";
 export interface Registers {
   /** Feature bits that it offers. */
   readonly features: bigint;
-  /** Largest size of each virtqueue. */
-  readonly queueSizes: readonly number[];
+  /** Virtqueues, with the control queue. */
+  readonly queues: number;
+  /** Most entries of the first virtqueue. */
+  readonly queueSize: number;
   readonly config: DeviceRecord["config"];
 }
 
@@ -36,14 +39,17 @@ export const vfioRegisterReader =
     }
   };
 
-/** A device with more queues is asked only for the first ones: each costs several register accesses. */
-const MOST_SIZES = 1024;
-
 export function readRegisters(transport: VirtioTransport): Registers {
   const features = transport.deviceFeatures();
-  const count = Math.min(transport.numQueues, MOST_SIZES);
-  const queueSizes = Array.from({ length: count }, (_, index) => transport.maxQueueSize(index));
-  return { features, queueSizes, config: readConfig(transport, features) };
+  const config = readConfig(transport, features);
+  const pairs = transport.deviceType === VIRTIO_NET ? config?.["max_virtqueue_pairs"] : undefined;
+  // Before MQ is accepted QEMU's num_queues tells of one pair only, so a network device's queues are computed
+  // (virtio 1.3 §5.1.2).
+  const queues =
+    typeof pairs === "number"
+      ? 2 * pairs + (hasFeature(features, VIRTIO_NET_F_CTRL_VQ) ? 1 : 0)
+      : transport.numQueues;
+  return { features, queues, queueSize: transport.maxQueueSize(0), config };
 }
 
 function readConfig(transport: VirtioTransport, features: bigint): DeviceRecord["config"] {

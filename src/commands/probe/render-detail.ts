@@ -19,7 +19,7 @@ function body(record: DeviceRecord, paint: Paint): string[] {
     ...(record.capabilities?.flatMap(capabilityLines) ?? ["Capabilities: <access denied>"]),
     ...featureLines(record),
     ...(record.config ? [`Config: ${configText(record.config)}`] : []),
-    `Queues: ${record.queues ?? "unknown"}${sizesText(record)}; MSI-X vectors: ${record.msix_vectors ?? "unknown"}; RING_RESET: ${yesNo(record.ring_reset)}; doorbell: ${record.doorbell ?? "unknown"}`,
+    `Queues: ${record.queues ?? "unknown"}${record.queue_size === null ? "" : ` of ${record.queue_size} entries`}; MSI-X vectors: ${record.msix_vectors ?? "unknown"}; RING_RESET: ${yesNo(record.ring_reset)}; doorbell: ${record.doorbell ?? "unknown"}`,
     ...(record.note === null ? [] : [`Registers were not read: ${record.note}`]),
     ...obstacleLines(record, paint),
   ].map((line) => `\t${line}`);
@@ -88,13 +88,6 @@ function obstacleLines({ obstacles }: DeviceRecord, paint: Paint): string[] {
     `In the way: ${paint("yellow", text)}`,
     ...(remedy === null ? [] : [`\ttry: ${remedy}`]),
   ]);
-}
-
-/** ` of 256 entries`, or each size where they differ. */
-function sizesText({ queue_sizes }: DeviceRecord): string {
-  if (!queue_sizes || queue_sizes.length === 0) return "";
-  const distinct = new Set(queue_sizes);
-  return ` of ${distinct.size === 1 ? queue_sizes[0] : queue_sizes.join(", ")} entries`;
 }
 
 const yesNo = (value: boolean | null) => (value === null ? "unknown" : value ? "yes" : "no");

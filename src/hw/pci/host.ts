@@ -1,7 +1,8 @@
 import { closeSync, openSync, readdirSync, readFileSync, readlinkSync, readSync } from "node:fs";
-import { networkInterfaces } from "node:os";
 import { basename } from "node:path";
 import { isErrno } from "../ffi/errno.ts";
+import { maxCombinedChannels } from "./ethtool-channels.ts";
+import { netdevAddresses } from "./netdev-addresses.ts";
 
 /** Where this machine shows itself. Tests give directories of their own. */
 export interface Host {
@@ -15,8 +16,10 @@ export interface Host {
   readonly run: string;
   /** Where lists of PCI names may be. */
   readonly pciIds: readonly string[];
-  /** Addresses of a network interface that is up, without link-local ones of IPv6. */
+  /** Addresses of a network interface, without link-local ones of IPv6. */
   addresses(netdev: string): string[];
+  /** The most queue pairs that a network interface can have, where its driver says so. */
+  maxQueuePairs(netdev: string): number | undefined;
 }
 
 export const HOST: Host = {
@@ -25,10 +28,8 @@ export const HOST: Host = {
   dev: "/dev",
   run: "/run",
   pciIds: ["/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids"],
-  addresses: (netdev) =>
-    (networkInterfaces()[netdev] ?? [])
-      .map(({ cidr, address }) => cidr ?? address)
-      .filter((address) => !/^fe[89ab]/i.test(address)),
+  addresses: (netdev) => netdevAddresses(netdev),
+  maxQueuePairs: maxCombinedChannels,
 };
 
 // A device or process may go away while it is looked at, and some files are root's: both read as "not there".

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { type Host, listDirectory, readAttribute, readLinkName, readNumber } from "./host.ts";
+import { ipv6Text } from "./netdev-addresses.ts";
 
 const IFF_UP = 1;
 
@@ -65,10 +66,6 @@ function routes6(netdev: string, host: Host): string[] {
         : `${ipv6Text(destination)}/${hexNumber(prefix)}`,
     );
 }
-
-/** 32 hexadecimal digits in the usual short form. */
-const ipv6Text = (digits: string) =>
-  new URL(`http://[${digits.replace(/(.{4})(?=.)/g, "$1:")}]`).hostname.slice(1, -1);
 
 const tableRows = (path: string) =>
   (readAttribute(path) ?? "").split("\n").map((line) => line.trim().split(/\s+/));

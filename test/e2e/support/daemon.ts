@@ -46,6 +46,11 @@ export class Daemon {
     collectLines(child.stdout!, this.out);
     collectLines(child.stderr!, this.log);
     this.#exit = new Promise((done) => {
+      child.on("error", (error) => {
+        this.#code = 127;
+        this.log.push(error.message);
+        done(127);
+      });
       child.on("exit", (code, signal) => {
         this.#code = code ?? 128;
         if (signal) this.log.push(`ended by ${signal}`);
@@ -57,6 +62,7 @@ export class Daemon {
 
   /** Starts one and waits until it is ready. */
   static async start(options: DaemonOptions = {}): Promise<Daemon> {
+    if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: scripts/build makes it`);
     const directory = mkdtempSync(join(tmpdir(), "vdpactl-e2e-"));
     const socketPath = join(directory, "vhost.sock");
     const meeting = options.meeting ?? ["--socket", socketPath];
@@ -94,7 +100,8 @@ export class Daemon {
 
   /** Throws with the end of the log when the daemon has ended. */
   assertAlive(): void {
-    if (!this.running) throw new Error(`vdpactl ended with ${this.#code}:\n${this.log.slice(-20).join("\n")}`);
+    if (!this.running)
+      throw new Error(`vdpactl ended with ${this.#code}:\n${this.log.slice(-20).join("\n")}`);
   }
 
   holdings(): Holdings {

@@ -56,7 +56,7 @@ export class HostileStage {
         expect(await this.daemon.stop()).toBe(0);
         expect(this.daemon.socketExists).toBe(false);
       } finally {
-        await this.daemon.dispose();
+        await this.daemon?.dispose();
       }
     }, 60_000);
   }

@@ -145,6 +145,8 @@ export class Guest {
     await this.fe.barrier();
     queue.kickFd = next;
     closeFd(old);
+    // Kicks on the old one after the back-end let go of it are lost.
+    queue.signal();
   }
 
   /** Gives the back-end a new call eventfd for a running ring. */

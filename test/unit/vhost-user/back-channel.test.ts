@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { closeFd } from "../../../src/hw/ffi/fd.ts";
 import { unixSocketPair } from "../../../src/hw/ffi/unix-socket.ts";
 import { REQUEST } from "../../../src/vhost-user/protocol.ts";
@@ -8,22 +8,21 @@ import { frame, u32s, u64s } from "./support/wire.ts";
 
 const stage = new Stage();
 const NOTIFIER = 3;
-let back: Peer | undefined;
-
-beforeEach(() => {
-  back = undefined;
-});
-afterEach(() => back?.close());
-
 /** Gives the back channel and returns the front-end's end of it. */
 function open(): Peer {
   const [ours, theirs] = unixSocketPair();
   expect(stage.peer.ack(REQUEST.SET_BACKEND_REQ_FD, undefined, [theirs])).toBe(0n);
   closeFd(theirs);
-  back = new Peer(stage.loop, ours);
-  return back;
+  return peerOn(ours);
 }
 
+function peerOn(fd: number): Peer {
+  const peer = new Peer(stage.loop, fd);
+  stage.afterwards(() => peer.close());
+  return peer;
+}
+
+/** Gives the first pair a doorbell page. */
 function area(): void {
   const page = { fd: stage.ram(), offset: 0x3000n, size: 4096 };
   for (const index of [0, 1]) stage.device.notifyAreas.set(index, page);
@@ -91,8 +90,7 @@ describe("doorbell pages", () => {
     const [ours, theirs] = unixSocketPair();
     stage.peer.post(REQUEST.SET_BACKEND_REQ_FD, undefined, [theirs]);
     closeFd(theirs);
-    back = new Peer(stage.loop, ours);
-    const offer = back.receive();
+    const offer = peerOn(ours).receive();
     closeAll(offer);
     expect(offer.flags).toBe(1);
     expect(stage.device.takeCalls()).toEqual([]);

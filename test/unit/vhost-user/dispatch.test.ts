@@ -8,7 +8,8 @@ const stage = new Stage();
 const rows = Object.entries(HANDLERS) as [RequestName, (typeof HANDLERS)[RequestName]][];
 
 test("the table has a row for every request of the protocol, in the order of their ids", () => {
-  expect(rows.map(([name]) => REQUEST[name])).toEqual(Array.from({ length: 44 }, (_, i) => i + 1));
+  const ids: number[] = rows.map(([name]) => REQUEST[name]);
+  expect(ids).toEqual(Array.from({ length: 44 }, (_, i) => i + 1));
 });
 
 describe("header", () => {

@@ -59,7 +59,7 @@ test("a network device with the kernel's driver is described without being opene
     iommu_group: 3,
     state: "kernel",
     queues: 3,
-    queue_sizes: null,
+    queue_size: null,
     msix_vectors: 3,
     features: {
       source: "kernel",
@@ -75,13 +75,18 @@ test("a network device with the kernel's driver is described without being opene
   expect(opened).toEqual([]);
 });
 
+test("queue pairs that the driver has but does not use now", () => {
+  boundToKernel().queuePairs["eth1"] = 4;
+  expect(describe()).toMatchObject({ queues: 9, config: { max_virtqueue_pairs: 4 } });
+});
+
 test("a free device at VFIO is read through its registers", () => {
   host.device(BDF, { driver: "vfio-pci", group: 3 });
-  answer = { features: (1n << 33n) | 1n, queueSizes: [256, 256, 64], config: { mtu: 9000 } };
+  answer = { features: (1n << 33n) | 1n, queues: 3, queueSize: 256, config: { mtu: 9000 } };
   expect(describe()).toMatchObject({
     state: "ready",
     queues: 3,
-    queue_sizes: [256, 256, 64],
+    queue_size: 256,
     features: { source: "device", mask: "0x200000001" },
     config: { mtu: 9000 },
     ring_reset: false,
@@ -213,7 +218,7 @@ test("a small memlock limit without CAP_IPC_LOCK", () => {
 test("a VFIO node that exists and may be used is no obstacle", () => {
   host.device(BDF, { driver: "vfio-pci", group: 3 }).file("dev/vfio/3", "");
   chmodSync(`${host.dev}/vfio/3`, 0o600);
-  answer = { features: 1n << 33n, queueSizes: [], config: null };
+  answer = { features: 1n << 33n, queues: 3, queueSize: 256, config: null };
   expect(codes()).toEqual([]);
 });
 

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { readRegisters } from "../../../../src/commands/probe/registers.ts";
 import type { VirtioTransport } from "../../../../src/hw/virtio/transport.ts";
 
-const fake = (deviceType: number, features: bigint, config: number[], sizes: number[]) =>
+const fake = (deviceType: number, features: bigint, config: number[], sizes: readonly number[]) =>
   ({
     deviceType,
     numQueues: sizes.length,
@@ -14,10 +14,12 @@ const fake = (deviceType: number, features: bigint, config: number[], sizes: num
 
 test("a network device", () => {
   const config = [2, 0, 0, 0, 0, 0xff, 1, 0, 4, 0, 0x28, 0x23, 0x10, 0x27, 0, 0, 1];
-  const features = (1n << 3n) | (1n << 5n) | (1n << 16n) | (1n << 22n) | (1n << 63n);
-  expect(readRegisters(fake(1, features, config, [256, 128, 64]))).toEqual({
+  const features = (1n << 3n) | (1n << 5n) | (1n << 16n) | (1n << 17n) | (1n << 22n) | (1n << 63n);
+  expect(readRegisters(fake(1, features, config, [256, 256, 64]))).toEqual({
     features,
-    queueSizes: [256, 128, 64],
+    // QEMU shows three queues until MQ is accepted.
+    queues: 9,
+    queueSize: 256,
     config: {
       mac: "02:00:00:00:00:ff",
       mtu: 9000,
@@ -35,5 +37,10 @@ test("a disk", () => {
 });
 
 test("a device of another type has no configuration that we decode", () => {
-  expect(readRegisters(fake(4, 0n, [], [8]))).toEqual({ features: 0n, queueSizes: [8], config: null });
+  expect(readRegisters(fake(4, 0n, [], [8]))).toEqual({
+    features: 0n,
+    queues: 1,
+    queueSize: 8,
+    config: null,
+  });
 });

@@ -28,6 +28,7 @@ export class FakeHost implements Host {
   readonly dev = join(this.root, "dev");
   readonly run = join(this.root, "run");
   readonly pciIds: string[] = [];
+  readonly queuePairs: Record<string, number> = {};
   readonly netAddresses: Record<string, string[]> = {};
 
   constructor() {
@@ -37,6 +38,10 @@ export class FakeHost implements Host {
 
   addresses(netdev: string): string[] {
     return this.netAddresses[netdev] ?? [];
+  }
+
+  maxQueuePairs(netdev: string): number | undefined {
+    return this.queuePairs[netdev];
   }
 
   file(path: string, content: string | Uint8Array): this {

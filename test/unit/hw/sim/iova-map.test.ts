@@ -140,3 +140,23 @@ test("a port forgets memory that was unmapped", () => {
   expect(() => port.writeU16(0x4000, 6)).toThrow("nothing is mapped");
   expect(memory.window(0).u16[0]).toBe(5);
 });
+
+test("memory of more than 2 GiB is one map", () => {
+  const size = 5 * 2 ** 30;
+  const large = memfd("large", size);
+  const mapped = MappedMemory.map(large, size);
+  closeFd(large);
+  map.map(0x1_0000_0000n, { hva: mapped.hva, size, stable: true });
+  const port = new DmaPort(map);
+  const local = new LocalMemory(64);
+  const back = new LocalMemory(64);
+  for (const boundary of [2 ** 31, 2 ** 32]) {
+    local.u8.fill(boundary === 2 ** 31 ? 1 : 2);
+    port.write(0x1_0000_0000 + boundary - 32, local, 0, 64);
+    port.read(0x1_0000_0000 + boundary - 32, back, 0, 64);
+    expect(back.u8).toEqual(local.u8);
+    expect(mapped.window(boundary).u8[31]).toBe(local.u8[0]!);
+  }
+  map.unmap(0x1_0000_0000n, size);
+  mapped.unmap();
+});

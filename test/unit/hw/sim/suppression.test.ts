@@ -1,10 +1,25 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { createEventfd, drainEventfd } from "../../../../src/hw/ffi/eventfd.ts";
-import { closeFd } from "../../../../src/hw/ffi/fd.ts";
+import { closeFd, writeFd } from "../../../../src/hw/ffi/fd.ts";
+import { libc } from "../../../../src/hw/ffi/libc.ts";
 import { F } from "../../../../src/hw/sim/virtio.ts";
 import { RingMemory } from "../../../support/virtio-driver/driver-ring.ts";
 import { NetPair, testFrame } from "../../../support/virtio-driver/net-pair.ts";
 import { SimHarness } from "../../../support/virtio-driver/sim-harness.ts";
+
+test("a full blocking eventfd does not block the device", () => {
+  // 0: no EFD_NONBLOCK; the largest count that an eventfd can hold.
+  const full = libc.eventfd(0, 0);
+  writeFd(full, new Uint8Array(new BigUint64Array([0xffff_ffff_ffff_fffen]).buffer));
+  const harness = new SimHarness();
+  const { interrupts, counters } = harness.device;
+  interrupts.enable(1);
+  interrupts.setVector(0, full);
+  interrupts.signal(0);
+  expect(counters.read().interrupts).toBe(1);
+  harness.close();
+  closeFd(full);
+});
 
 let call: number;
 beforeEach(() => {

@@ -36,7 +36,7 @@ export class Stage {
   frontEnd!: FrontEnd;
   counted!: Record<string, number>;
   gone!: number;
-  #fds: number[] = [];
+  readonly #cleanup: (() => void)[] = [];
   #before = 0;
 
   constructor() {
@@ -51,8 +51,8 @@ export class Stage {
     });
     afterEach(() => {
       this.peer.close();
+      for (const step of this.#cleanup.splice(0)) step();
       this.loop.close();
-      for (const fd of this.#fds.splice(0)) closeFd(fd);
       expect(this.device.running).toBe(false);
       expect(this.device.dma.mapped.size).toBe(0);
       expect(this.gone).toBeGreaterThan(0);
@@ -78,8 +78,13 @@ export class Stage {
 
   /** An fd of the test, closed after it. */
   keep(fd: number): number {
-    this.#fds.push(fd);
+    this.afterwards(() => closeFd(fd));
     return fd;
+  }
+
+  /** Called at the end of the test. */
+  afterwards(step: () => void): void {
+    this.#cleanup.push(step);
   }
 
   eventfd = () => this.keep(createEventfd());

@@ -1,0 +1,170 @@
+import type { GuestMemory } from "../memory/guest-memory.ts";
+import { acquireFence } from "./fences.ts";
+import type { GuestRing, RelayLogging } from "./relay.ts";
+import { RingArea } from "./ring-area.ts";
+import { EVENT_DESC, EVENT_DISABLE, EVENT_ENABLE, isAvail } from "./ring-format.ts";
+
+/** Descriptors that are copied at a time where they have to be copied. */
+const CHUNK = 64;
+
+/**
+ * The guest's packed ring (virtio 1.3 §2.8) as the device side sees it. What is written is logged by its own guest
+ * address, whatever log_guest_addr says: front-ends disagree on what that stands for.
+ */
+export class PackedGuestRing {
+  readonly desc: RingArea;
+  readonly driver: RingArea;
+  readonly device: RingArea;
+  logging: RelayLogging | undefined;
+  /** Flags as `scan` has seen them, by position. */
+  readonly flags: Uint16Array;
+  readonly #ring: GuestRing;
+  readonly #descGpa: number;
+  readonly #deviceGpa: number;
+
+  constructor(memory: GuestMemory, ring: GuestRing) {
+    this.#ring = ring;
+    this.desc = RingArea.locate(memory, ring.descGpa, 16 * ring.size, 16, "descriptor ring");
+    this.driver = RingArea.locate(memory, ring.driverGpa, 4, 4, "driver area");
+    this.device = RingArea.locate(memory, ring.deviceGpa, 4, 4, "device area");
+    this.flags = new Uint16Array(ring.size);
+    this.#descGpa = Number(ring.descGpa);
+    this.#deviceGpa = Number(ring.deviceGpa);
+  }
+
+  /** Whether the descriptor at a position is available. */
+  isAvail(position: number, wrap: number): boolean {
+    this.desc.pull(16 * position + 14, 2);
+    return isAvail(this.desc.u16[8 * position + 7]!, wrap);
+  }
+
+  /**
+   * Reads the flags of the descriptors from `position` on, at most `limit`, up to the first that is not available.
+   * All else about these descriptors is read afterwards, as it was written before their flags.
+   * @returns how many are available
+   */
+  scan(position: number, wrap: number, limit: number): number {
+    const { u16, copied } = this.desc;
+    const { size } = this.#ring;
+    const { flags } = this;
+    let at = position;
+    let lap = wrap;
+    let found = 0;
+    let pulled = 0;
+    while (found < limit) {
+      if (copied && pulled === 0) {
+        pulled = Math.min(CHUNK, size - at, limit - found);
+        this.desc.pull(16 * at, 16 * pulled);
+      }
+      const seen = u16[8 * at + 7]!;
+      if (!isAvail(seen, lap)) break;
+      flags[at] = seen;
+      found++;
+      pulled--;
+      if (++at === size) {
+        at = 0;
+        lap ^= 1;
+      }
+    }
+    acquireFence();
+    if (copied && found > 0) {
+      const first = Math.min(found, size - position);
+      this.desc.pull(16 * position, 16 * first);
+      if (first < found) this.desc.pull(0, 16 * (found - first));
+    }
+    return found;
+  }
+
+  /** Reads a descriptor that `scan` did not come to, as it belongs to a chain that it did. */
+  fetch(position: number): void {
+    this.desc.pull(16 * position, 16);
+    this.flags[position] = this.desc.u16[8 * position + 7]!;
+  }
+
+  /** Writes a used element but for the flags of the first of a batch, which `publishUsed` shows. */
+  writeUsed(position: number, id: number, length: number, flags: number, first: boolean): void {
+    const { u16, u32 } = this.desc;
+    u32[4 * position + 2] = length;
+    u16[8 * position + 6] = id;
+    if (!first) u16[8 * position + 7] = flags;
+  }
+
+  /** Shows the guest a batch of `slots` descriptors whose first element is at `position`. */
+  publishUsed(position: number, flags: number, slots: number): void {
+    const { desc } = this;
+    const at = 8 * position + 7;
+    if (!desc.copied) {
+      // A release: all else first.
+      Atomics.store(desc.u16, at, flags);
+      return;
+    }
+    // What lies between the elements is as it was pulled: the driver leaves it alone until it sees the first one.
+    const end = Math.min(position + slots, this.#ring.size);
+    if (end > position + 1) desc.push(16 * (position + 1), 16 * (end - position - 1));
+    if (position + slots > this.#ring.size) desc.push(0, 16 * (position + slots - this.#ring.size));
+    // USED is in the last byte, which alone decides (AVAIL stays as it was), so that no torn copy can mislead.
+    desc.u8[2 * at] = flags & 0xff;
+    desc.push(16 * position + 8, 7);
+    desc.u8[2 * at + 1] = flags >>> 8;
+    desc.push(16 * position + 15, 1);
+  }
+
+  /** Logs `count` descriptors from `position` on as written. */
+  logDescriptors(position: number, count: number): void {
+    if (!this.logging || count === 0) return;
+    const first = Math.min(count, this.#ring.size - position);
+    this.logging.log.markOwnWrite(this.#descGpa + 16 * position, 16 * first);
+    if (first < count) this.logging.log.markOwnWrite(this.#descGpa, 16 * (count - first));
+  }
+
+  /** The guest's wish for interrupts: its flags, and where it wants one if they say so. */
+  callFlags(): number {
+    this.driver.pull(0, 4);
+    const flags = this.driver.u16[1]! & 3;
+    acquireFence();
+    return flags;
+  }
+
+  callEvent(): number {
+    this.driver.pull(0, 4);
+    return this.driver.u16[0]!;
+  }
+
+  /** Asks for kicks from a position on, or for none. */
+  writeKickWish(on: boolean, position: number, wrap: number): void {
+    const { device } = this;
+    let flags = on ? EVENT_ENABLE : EVENT_DISABLE;
+    if (on && this.#ring.eventIdx) {
+      device.u16[0] = position | (wrap << 15);
+      device.push(0, 2);
+      flags = EVENT_DESC;
+    }
+    if (device.copied) {
+      device.u16[1] = flags;
+      device.push(2, 2);
+    } else {
+      Atomics.store(device.u16, 1, flags);
+    }
+    this.logging?.log.markOwnWrite(this.#deviceGpa, 4);
+  }
+
+  /** Replaces a descriptor by an available one, while nobody processes the ring. */
+  rewrite(position: number, words: Uint32Array, from: number, last: number): void {
+    const { desc } = this;
+    const at = 4 * position;
+    desc.pull(4 * at, 16);
+    const { u32 } = desc;
+    const same =
+      u32[at] === words[from] &&
+      u32[at + 1] === words[from + 1] &&
+      u32[at + 2] === words[from + 2] &&
+      u32[at + 3] === last;
+    if (same) return;
+    u32[at] = words[from]!;
+    u32[at + 1] = words[from + 1]!;
+    u32[at + 2] = words[from + 2]!;
+    u32[at + 3] = last;
+    desc.push(4 * at, 16);
+    this.logDescriptors(position, 1);
+  }
+}
