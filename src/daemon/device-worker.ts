@@ -2,7 +2,7 @@ import { parentPort } from "node:worker_threads";
 import { createLog } from "../cli/log.ts";
 import { EPOLLIN, EventLoop } from "../hw/ffi/event-loop.ts";
 import { createEventfd } from "../hw/ffi/eventfd.ts";
-import { closeFd } from "../hw/ffi/fd.ts";
+import { closeFd, isReady, POLLIN } from "../hw/ffi/fd.ts";
 import type { Log } from "../hw/log.ts";
 import { OperatorError } from "../hw/operator-error.ts";
 import type { PciFunction } from "../hw/pci-function.ts";
@@ -48,11 +48,7 @@ function report(message: WorkerReport): void {
 function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void {
   const loop = new EventLoop();
   cleanup.push(() => loop.close());
-  let stopping = false;
-  loop.add(data.stopFd, EPOLLIN, () => {
-    stopping = true;
-    loop.stop();
-  });
+  loop.add(data.stopFd, EPOLLIN, () => loop.stop());
 
   const fn = openTarget(data.target, log);
   cleanup.push(() => fn.close());
@@ -66,7 +62,7 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
   if (!data.force) requireTranslatedDma(fn.name, transport.deviceFeatures());
 
   const counters = new Counters(data.counters);
-  const memory = new GuestMemory(fn.dma, { log, shouldStop: () => stopping });
+  const memory = new GuestMemory(fn.dma, { log, shouldStop: () => isReady(data.stopFd, POLLIN) });
   const device = new VirtioNetDevice(transport, {
     loop,
     log,

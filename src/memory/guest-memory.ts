@@ -1,9 +1,10 @@
+import { SysError } from "../hw/ffi/errno.ts";
 import type { MappedMemory } from "../hw/ffi/mmap.ts";
+import { readOwnMemory, writeOwnMemory } from "../hw/ffi/process-memory.ts";
 import type { Log } from "../hw/log.ts";
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import type { DmaSpace, IovaRange } from "../hw/pci-function.ts";
 import { MappedRegion } from "./mapped-region.ts";
-import { readOwnMemory, writeOwnMemory } from "./process-memory.ts";
 import {
   hex,
   nameOf,
@@ -216,20 +217,14 @@ export class GuestMemory {
   }
 
   #copy(gpa: bigint, length: number, copy: (hva: number) => number): void {
-    const hva = this.gpaToHva(gpa, length);
-    const faulted = (why: string, cause?: unknown) =>
-      new OperatorError(`guest memory at GPA ${hex(gpa)}`, {
-        why: `${why}; the front-end has truncated the file behind it`,
-        kind: "protocol",
-        cause,
-      });
-    let copied: number;
-    try {
-      copied = copy(hva);
-    } catch (error) {
-      throw faulted(messageOf(error), error);
-    }
-    if (copied !== length) throw faulted(`only ${copied} of ${length} bytes are there`);
+    const errno = copy(this.gpaToHva(gpa, length));
+    if (errno === 0) return;
+    const cause = new SysError("process_vm copy", errno);
+    throw new OperatorError(`guest memory at GPA ${hex(gpa)}`, {
+      why: `${messageOf(cause)}; the front-end has truncated the file behind it`,
+      kind: "protocol",
+      cause,
+    });
   }
 
   #regionAt(gpa: bigint, length: number): { region: MappedRegion; offset: number } {

@@ -1,5 +1,5 @@
 import { EPOLLIN, type EventLoop } from "../hw/ffi/event-loop.ts";
-import { createEventfd, drainEventfd, signalEventfd } from "../hw/ffi/eventfd.ts";
+import { createEventfd, drainEventfd, signalPeerEventfd } from "../hw/ffi/eventfd.ts";
 import { closeFd } from "../hw/ffi/fd.ts";
 import type { Log } from "../hw/log.ts";
 import { OperatorError } from "../hw/operator-error.ts";
@@ -35,7 +35,7 @@ export class Interrupts {
       if (this.#sharedVector === 0) this.onConfigChange();
       for (const [queue, callFd] of this.#shared) {
         this.onRelayedCall(queue);
-        if (callFd >= 0) signalEventfd(callFd);
+        if (callFd >= 0) signalPeerEventfd(callFd);
       }
     });
   }
@@ -81,7 +81,7 @@ export class Interrupts {
   connect(queue: number, callFd: number): void {
     if (this.isShared(queue)) this.#shared.set(queue, callFd);
     else this.fn.setVector(this.vectorOf(queue), callFd);
-    if (callFd >= 0) signalEventfd(callFd);
+    if (callFd >= 0) signalPeerEventfd(callFd);
   }
 
   disconnect(queue: number): void {

@@ -197,12 +197,8 @@ export class VirtioNetDevice implements VdpaDevice {
     const { dma } = this.transport.fn;
     const size = ControlQueue.memorySize(this.transport, index, accepted);
     const iova = allocateIova(dma, this.memory, size);
-    try {
-      this.#controlBuffer = DmaBuffer.create(dma, iova, size, "vdpactl-control-queue");
-    } catch (error) {
-      this.memory.release(iova);
-      throw error;
-    }
+    this.#controlBuffer = DmaBuffer.create(dma, iova, size, "vdpactl-control-queue");
+    this.memory.reserve(iova, iova + BigInt(size) - 1n);
     return ControlQueue.create(this.transport, { index, features: accepted, memory: this.#controlBuffer });
   }
 

@@ -1,7 +1,7 @@
 import { EPOLLIN, EPOLLOUT, EventLoop } from "../hw/ffi/event-loop.ts";
 import { closeFd } from "../hw/ffi/fd.ts";
+import { receiveWithFds, sendWithFds } from "../hw/ffi/fd-passing.ts";
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
-import { receiveWithFds, sendWithFds } from "./fd-passing.ts";
 import { vhost_user_header } from "./messages.ts";
 import { PassedFds } from "./passed-fds.ts";
 import { FDS_MAX, PAYLOAD_MAX, requestName } from "./protocol.ts";

@@ -51,7 +51,7 @@ export const HANDLERS: Readonly<Record<RequestName, AnyRow>> = {
   SET_VRING_ENABLE:      row({ takes: VRING_STATE, fds: 0, run: vrings.setVringEnable }),
   SEND_RARP:             refused("frames can not be injected while the device reads the guest's rings itself"),
   NET_SET_MTU:           row({ takes: U64, fds: 0, needs: "MTU", run: netSetMtu }),
-  SET_BACKEND_REQ_FD:    row({ takes: NOTHING, fds: 1, needs: "BACKEND_REQ", run: setBackendReqFd }),
+  SET_BACKEND_REQ_FD:    row({ takes: NOTHING, fds: 1, offered: "BACKEND_REQ", run: setBackendReqFd }),
   IOTLB_MSG:             refused("ACCESS_PLATFORM is not offered: device DMA can not take misses"),
   SET_VRING_ENDIAN:      refused("CROSS_ENDIAN is not offered"),
   GET_CONFIG:            refused("CONFIG is not offered", EMPTY),

@@ -10,12 +10,14 @@ import { IOCTLS } from "../../src/hw/vfio/uapi.ts";
  * installed headers. The simulated device's own structs are left out: the driver's tests run against them.
  */
 const HEADERS = [
+  "linux/ethtool.h",
   "linux/vfio.h",
   "linux/virtio_blk.h",
   "linux/virtio_config.h",
   "linux/virtio_net.h",
   "linux/virtio_pci.h",
   "linux/virtio_ring.h",
+  "net/if.h",
   "sys/epoll.h",
   "sys/socket.h",
   "sys/timerfd.h",

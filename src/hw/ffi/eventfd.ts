@@ -1,5 +1,5 @@
 import { checked } from "./errno.ts";
-import { O_CLOEXEC, O_NONBLOCK, readFd } from "./fd.ts";
+import { isReady, O_CLOEXEC, O_NONBLOCK, POLLOUT, readFd } from "./fd.ts";
 import { libc } from "./libc.ts";
 
 const ONE = new Uint8Array(new BigUint64Array([1n]).buffer);
@@ -12,6 +12,14 @@ export function createEventfd(): number {
 /** Adds 1 to an eventfd's count. A full counter is already as signalled as it can be, so EAGAIN is no error. */
 export function signalEventfd(fd: number): void {
   libc.write(fd, ONE, 8);
+}
+
+/**
+ * Adds 1 to the count of an eventfd that a peer gave. It may be blocking and full, and would then hold this thread up
+ * for ever; it is signalled enough in that case.
+ */
+export function signalPeerEventfd(fd: number): void {
+  if (isReady(fd, POLLOUT)) signalEventfd(fd);
 }
 
 /** Takes an eventfd's count, 0 when it was not signalled. The fd must be non-blocking. */

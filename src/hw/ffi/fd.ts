@@ -64,6 +64,18 @@ export function sealSize(fd: number): boolean {
   return seals >= 0 && (seals & F_SEAL_SHRINK) !== 0;
 }
 
+export const POLLIN = 1;
+export const POLLOUT = 4;
+// struct pollfd: s32 fd, s16 events, s16 revents.
+const pollfd = new Int32Array(new ArrayBuffer(8));
+
+/** Whether an fd is readable (`POLLIN`) or writable (`POLLOUT`) now, without waiting. */
+export function isReady(fd: number, events: number): boolean {
+  pollfd[0] = fd;
+  pollfd[1] = events;
+  return libc.poll(pollfd, 1, 0) === 1;
+}
+
 /** Reads into `bytes`; the number read, 0 at the end of the file, or undefined if it would block. */
 export function readFd(fd: number, bytes: Uint8Array, what = "fd"): number | undefined {
   for (;;) {

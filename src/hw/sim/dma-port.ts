@@ -1,9 +1,9 @@
 import { E, SysError } from "../ffi/errno.ts";
+import { copyFromProcess, copyToProcess } from "../ffi/process-memory.ts";
 import { DeviceFault } from "./device-fault.ts";
 import { acquireFence } from "./fences.ts";
 import type { IovaMap, Segment } from "./iova-map.ts";
 import { LocalMemory } from "./local-memory.ts";
-import { copyFromProcess, copyToProcess } from "./process-memory.ts";
 
 /** From this length on a copy by TypedArray.set beats a loop in spite of the view it allocates. */
 const LONG_COPY = 512;

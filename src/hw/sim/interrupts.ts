@@ -1,7 +1,6 @@
 import { E, SysError } from "../ffi/errno.ts";
-import { signalEventfd } from "../ffi/eventfd.ts";
+import { signalPeerEventfd } from "../ffi/eventfd.ts";
 import { closeFd, dupFd, isEventfd } from "../ffi/fd.ts";
-import { libc } from "../ffi/libc.ts";
 import type { SimCounters } from "./counters.ts";
 
 /** A duplicate of the caller's eventfd. Throws SysError EBADF or, as VFIO does, EINVAL for any other kind of fd. */
@@ -15,17 +14,6 @@ export function dupEventfd(fd: number, call: string): number {
   if (isEventfd(own)) return own;
   closeFd(own);
   throw new SysError(call, E.EINVAL, `fd ${fd}`, { why: "not an eventfd (EINVAL)" });
-}
-
-const POLLOUT = 4;
-// struct pollfd: s32 fd, s16 events, s16 revents.
-const pollfd = new Int32Array(2);
-
-/** A full blocking eventfd, which a peer may hand over, would block the device for ever. */
-function hasRoom(fd: number): boolean {
-  pollfd[0] = fd;
-  pollfd[1] = POLLOUT;
-  return libc.poll(pollfd, 1n, 0) === 1;
 }
 
 /** MSI-X vectors and the eventfds that stand for their messages. Owns its duplicates of the fds. */
@@ -72,7 +60,7 @@ export class Interrupts {
   signal(vector: number): void {
     const fd = this.#fds[vector];
     if (fd === undefined || fd < 0) return;
-    if (hasRoom(fd)) signalEventfd(fd);
+    signalPeerEventfd(fd);
     this.counters.add("interrupts");
   }
 }

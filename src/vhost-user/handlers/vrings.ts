@@ -46,14 +46,14 @@ export function setVringAddr(session: Session, message: Addr): void {
   if (ring.running && !sameAddresses(ring.addresses, addresses)) {
     refuse(ring, "it runs, and its addresses can not change");
   }
-  // Without size or layout only the first bytes can be looked at; everything is checked again at the start.
-  const { regions } = session.device.memory;
-  if (regions.length === 0) refuse(ring, "its addresses come before any memory table");
-  translateRing(regions, ring.index, Math.max(ring.num, 1), addresses, session.virtioFeatures);
   const logs = (message.flags & VRING_LOG) !== 0;
   const end = message.log_guest_addr + usedBytes(session, ring);
   if (logs && end > 1n << 64n)
     refuse(ring, `its log address ${hex(message.log_guest_addr)} + length overflows`);
+  // Without size or layout only the first bytes can be looked at; everything is checked again at the start.
+  const { regions } = session.device.memory;
+  if (regions.length === 0) refuse(ring, "its addresses come before any memory table");
+  translateRing(regions, ring.index, Math.max(ring.num, 1), addresses, session.virtioFeatures);
   ring.addresses = addresses;
   ring.logUsed = logs;
   ring.logGpa = message.log_guest_addr;

@@ -1,13 +1,8 @@
 import { isErrno } from "../../../src/hw/ffi/errno.ts";
 import { EPOLLOUT } from "../../../src/hw/ffi/event-loop.ts";
 import { closeFd } from "../../../src/hw/ffi/fd.ts";
-import {
-  acceptUnix,
-  connectUnix,
-  listenUnix,
-  receiveWithFds,
-  sendWithFds,
-} from "../../../src/hw/ffi/unix-socket.ts";
+import { receiveWithFds, sendWithFds } from "../../../src/hw/ffi/fd-passing.ts";
+import { acceptUnix, connectUnix, listenUnix } from "../../../src/hw/ffi/unix-socket.ts";
 import { HEADER_SIZE } from "./protocol.ts";
 import { eventually, ready, Timeout } from "./wait.ts";
 

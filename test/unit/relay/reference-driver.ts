@@ -78,7 +78,8 @@ export class SplitReference implements ReferenceDriver {
       (pieces[i]!.write ? WRITE : 0) + (i + 1 < pieces.length ? NEXT + next * 65536 : 0);
     if (indirect) {
       const table = this.tables + head * TABLE_BYTES;
-      for (const [i, piece] of pieces.entries()) putDescriptor(stage, table + 16 * i, piece, flagsOf(i, i + 1));
+      for (const [i, piece] of pieces.entries())
+        putDescriptor(stage, table + 16 * i, piece, flagsOf(i, i + 1));
       putDescriptor(
         stage,
         this.#desc + 16 * head,

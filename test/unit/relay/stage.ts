@@ -121,7 +121,9 @@ export class Stage {
   }
 
   loggedPages(): number[] {
-    return Array.from({ length: FIRST_GPA / PAGE + this.pages }, (_, page) => page).filter((p) => this.isLogged(p));
+    return Array.from({ length: FIRST_GPA / PAGE + this.pages }, (_, page) => page).filter((p) =>
+      this.isLogged(p),
+    );
   }
 
   close(): void {

@@ -4,9 +4,9 @@ import fc from "fast-check";
 import { EventLoop } from "../../../src/hw/ffi/event-loop.ts";
 import { createEventfd, signalEventfd } from "../../../src/hw/ffi/eventfd.ts";
 import { closeFd } from "../../../src/hw/ffi/fd.ts";
+import { sendWithFds } from "../../../src/hw/ffi/fd-passing.ts";
 import { unixSocketPair } from "../../../src/hw/ffi/unix-socket.ts";
 import { Connection } from "../../../src/vhost-user/connection.ts";
-import { sendWithFds } from "../../../src/vhost-user/fd-passing.ts";
 import { Peer } from "./support/peer.ts";
 import { frame, join, u32s } from "./support/wire.ts";
 

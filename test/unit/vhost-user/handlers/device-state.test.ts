@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { closeFd, readFd } from "../../../../src/hw/ffi/fd.ts";
+import { sendWithFds } from "../../../../src/hw/ffi/fd-passing.ts";
 import { unixSocketPair } from "../../../../src/hw/ffi/unix-socket.ts";
-import { sendWithFds } from "../../../../src/vhost-user/fd-passing.ts";
 import { REQUEST } from "../../../../src/vhost-user/protocol.ts";
 import { Stage } from "../support/stage.ts";
 import { join, u32s, u64s } from "../support/wire.ts";

@@ -1,6 +1,6 @@
 import type { EventLoop } from "../../../../src/hw/ffi/event-loop.ts";
 import { closeFd } from "../../../../src/hw/ffi/fd.ts";
-import { receiveWithFds, sendWithFds } from "../../../../src/vhost-user/fd-passing.ts";
+import { receiveWithFds, sendWithFds } from "../../../../src/hw/ffi/fd-passing.ts";
 import { frame, number } from "./wire.ts";
 
 export interface Reply {

@@ -1,5 +1,6 @@
-import { E } from "../ffi/errno.ts";
-import { lastErrno, libc } from "../ffi/libc.ts";
+import { ptr } from "bun:ffi";
+import { E } from "./errno.ts";
+import { lastErrno, libc } from "./libc.ts";
 
 const pid = process.pid;
 const local = new Uint8Array(new ArrayBuffer(16));
@@ -36,4 +37,19 @@ export function copyToProcess(hva: number, localHva: number, length: number): nu
   set(localWords, localHva, length);
   set(remoteWords, hva, length);
   return outcome(libc.process_vm_writev(pid, local, 1n, remote, 1n, 0n), length);
+}
+
+// SAFETY: an address inside a struct keeps nothing alive: a collection before the call would free the caller's bytes.
+let held: Uint8Array | undefined;
+
+/** Fills `into` from an address of this process; 0, or an errno (EFAULT also when only a part could be read). */
+export function readOwnMemory(hva: number, into: Uint8Array): number {
+  held = into;
+  return copyFromProcess(hva, ptr(held), into.byteLength);
+}
+
+/** Copies `from` to an address of this process likewise. */
+export function writeOwnMemory(hva: number, from: Uint8Array): number {
+  held = from;
+  return copyToProcess(hva, ptr(held), from.byteLength);
 }

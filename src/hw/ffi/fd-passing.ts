@@ -1,7 +1,7 @@
 import { ptr } from "bun:ffi";
-import { E, SysError } from "../hw/ffi/errno.ts";
-import { lastErrno, libc } from "../hw/ffi/libc.ts";
-import { cmsghdr, iovec, msghdr, type Received } from "../hw/ffi/unix-socket.ts";
+import { E, SysError } from "./errno.ts";
+import { lastErrno, libc } from "./libc.ts";
+import { s32, struct, u32, u64 } from "./struct.ts";
 
 const SOL_SOCKET = 1;
 const SCM_RIGHTS = 1;
@@ -11,6 +11,27 @@ const MSG_NOSIGNAL = 0x4000;
 const MSG_CMSG_CLOEXEC = 0x40000000;
 /** The most fds the kernel lets one message carry (SCM_MAX_FD). */
 const SCM_MAX_FD = 253;
+
+export const iovec = struct("iovec", { iov_base: u64, iov_len: u64 });
+export const msghdr = struct("msghdr", {
+  msg_name: u64,
+  msg_namelen: u32,
+  msg_iov: u64,
+  msg_iovlen: u64,
+  msg_control: u64,
+  msg_controllen: u64,
+  msg_flags: s32,
+});
+export const cmsghdr = struct("cmsghdr", { cmsg_len: u64, cmsg_level: s32, cmsg_type: s32 });
+
+export interface Received {
+  /** Bytes placed in the buffer; 0 means that the peer has closed. */
+  readonly bytes: number;
+  /** Fds that arrived with them, all the caller's to close, with close-on-exec set. */
+  readonly fds: number[];
+  /** Some fds were lost (MSG_CTRUNC), for example because this process has no number left for them. */
+  readonly truncated: boolean;
+}
 
 /**
  * What recvmsg and sendmsg are given, one set per thread, used by one call at a time.
@@ -36,7 +57,7 @@ function prepare(data: Uint8Array, controlLength: number): void {
   });
 }
 
-/** As in hw/ffi/unix-socket.ts: receives into `into` without blocking; undefined when nothing is there. */
+/** Receives into `into` without blocking; undefined when nothing is there. */
 export function receiveWithFds(fd: number, into: Uint8Array): Received | undefined {
   for (;;) {
     prepare(into, control.byteLength);
@@ -67,7 +88,10 @@ function passedFds(length: number): number[] {
   return fds;
 }
 
-/** As in hw/ffi/unix-socket.ts: sends without blocking; bytes taken, or undefined if it would block. */
+/**
+ * Sends bytes and fds without blocking; the fds stay the caller's.
+ * @returns how many bytes the kernel took (the fds went with the first), or undefined if it would block
+ */
 export function sendWithFds(fd: number, data: Uint8Array, fds: readonly number[] = []): number | undefined {
   const length = fds.length === 0 ? 0 : cmsghdr.size + fds.length * 4;
   if (length > 0) {
