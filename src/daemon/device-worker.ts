@@ -17,6 +17,8 @@ import { FrontEndServer } from "../vhost-user/listener.ts";
 import { type DeviceWorkerData, type Target, toPlain, type WorkerReport } from "./messages.ts";
 
 const VIRTIO_ID_NET = 1;
+/** Bytes from which on mapping a guest's memory is worth a word on its progress. */
+const LARGE_GUEST = 4n << 30n;
 
 /**
  * The thread that serves one device. It blocks in the kernel until a front-end, the device or the main thread wants
@@ -62,7 +64,11 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
   if (!data.force) requireTranslatedDma(fn.name, transport.deviceFeatures());
 
   const counters = new Counters(data.counters);
-  const memory = new GuestMemory(fn.dma, { log, shouldStop: () => isReady(data.stopFd, POLLIN) });
+  const memory = new GuestMemory(fn.dma, {
+    log,
+    onProgress: mappingProgress(log),
+    shouldStop: () => isReady(data.stopFd, POLLIN),
+  });
   const device = new VirtioNetDevice(transport, {
     loop,
     log,
@@ -91,6 +97,15 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
 
 function openTarget(target: Target, log: Log): PciFunction {
   return target.kind === "sim" ? connectSim(target.link) : openVfio(target.bdf, { log });
+}
+
+/** Mapping pins the guest's memory page by page, which takes seconds for a large guest: say how far it is. */
+function mappingProgress(log: Log): (doneBytes: bigint, totalBytes: bigint) => void {
+  const gib = (bytes: bigint) => (Number(bytes) / 2 ** 30).toFixed(1);
+  return (done, total) => {
+    if (total > LARGE_GUEST && done > 0n)
+      log.info(`mapped ${gib(done)} of ${gib(total)} GiB of guest memory`);
+  };
 }
 
 /** Ends the service when the device broke or the kernel wants it back; it can not be kept in either case. */

@@ -14,18 +14,26 @@ interface Place {
  * taken the place of the chain's first, so a following descriptor with the same buffer id may be the rest of that
  * chain or a new one; then the answer is "not recoverable". The order of completion leaves a record only where
  * chains have several descriptors.
+ * @param singleDescriptors what the caller knows of the driver: that every chain takes one descriptor of the ring,
+ *   as receive buffers with MRG_RXBUF do. It removes the doubt, and is refused where the ring shows otherwise.
  * @throws OperatorError when the ring is not in guest memory
  */
-export function recoverPacked(memory: GuestMemory, ring: GuestRing): Recovery {
+export function recoverPacked(memory: GuestMemory, ring: GuestRing, singleDescriptors = false): Recovery {
   const view = new RingImage(memory.read(ring.descGpa, 16 * ring.size), ring.size);
+  if (singleDescriptors && view.hasNext()) return notRecoverable("a chain has several descriptors");
   const last = view.lastUsed();
   if (typeof last === "string") return notRecoverable(last);
+  if (!last && !singleDescriptors) {
+    return notRecoverable(
+      "no used descriptor is left, and the first available ones may be the rest of a used chain",
+    );
+  }
   const used = last ? view.after(last, 1) : view.fullFrom();
   if (typeof used === "string") return notRecoverable(used);
   const chains = view.chainsFrom(used);
   if (typeof chains === "string") return notRecoverable(chains);
   const { ids, descriptors } = chains;
-  if (last && !view.isUntouched(last.position)) {
+  if (last && !singleDescriptors && !view.isUntouched(last.position)) {
     const id = view.id(last.position);
     // A batch of an IN_ORDER device is skipped up to the chain that it names, which may be any of these.
     if (ring.inOrder ? ids.includes(id) : ids[0] === id) {
@@ -34,10 +42,11 @@ export function recoverPacked(memory: GuestMemory, ring: GuestRing): Recovery {
       );
     }
   }
-  if (new Set(ids).size < ids.length)
-    return notRecoverable("a buffer id is twice among the chains in flight");
+  if (new Set(ids).size < ids.length) {
+    return notRecoverable("a buffer id is twice among the chains in flight: completed out of order");
+  }
   const order = view.orderEvidence(used);
-  if (order === "broken" && ids.length > 0) {
+  if (order === "broken" && ids.length > 0 && !ring.inOrder) {
     return notRecoverable(
       "a chain's descriptors have another buffer id than what was used there: out of order",
     );
@@ -47,7 +56,8 @@ export function recoverPacked(memory: GuestMemory, ring: GuestRing): Recovery {
     kind: "recovered",
     position: { availPosition: position, availWrap: wrap, usedPosition: position, usedWrap: wrap },
     inFlight: descriptors,
-    verified: descriptors === 0 || ring.inOrder || descriptors === ring.size || order === "shown",
+    // With all slots in flight and no id twice, every chain is in flight, whatever the order was.
+    verified: descriptors === 0 || ring.inOrder || ids.length === ring.size || order === "shown",
   };
 }
 
@@ -72,6 +82,12 @@ class RingImage {
 
   isUntouched(at: number): boolean {
     return [0, 4, 8, 12].every((offset) => this.#view.getUint32(16 * at + offset, true) === 0);
+  }
+
+  hasNext(): boolean {
+    return Array.from({ length: this.size }, (_, i) => i).some(
+      (i) => (isAvail(this.flags(i), 0) || isAvail(this.flags(i), 1)) && (this.flags(i) & DESC_NEXT) !== 0,
+    );
   }
 
   after({ position, wrap }: Place, count: number): Place {

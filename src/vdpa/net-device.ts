@@ -6,18 +6,19 @@ import type { MappablePage } from "../hw/pci-function.ts";
 import { ControlQueue } from "../hw/virtio/control-queue.ts";
 import * as F from "../hw/virtio/features.ts";
 import { negotiate, setDriverOk } from "../hw/virtio/negotiate.ts";
-import { readNetConfig, VIRTIO_NET_S_LINK_UP } from "../hw/virtio/net-config.ts";
-import { VIRTIO_CONFIG_S_NEEDS_RESET } from "../hw/virtio/status.ts";
+import { readNetConfig } from "../hw/virtio/net-config.ts";
 import type { VirtioTransport } from "../hw/virtio/transport.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { allocateIova } from "../memory/iova-allocator.ts";
 import type { Counters } from "./counters.ts";
+import { DeviceHealth } from "./device-health.ts";
+import { DirectRing, describeQueue, type QueueState } from "./direct-ring.ts";
 import { type DoorbellPolicy, Doorbells } from "./doorbells.ts";
 import { offeredToFrontEnd, wantedFromDevice } from "./feature-sets.ts";
 import { Interrupts } from "./interrupts.ts";
 import { NetControl } from "./net-control.ts";
 import { describeBase, isFreshBase, ringPosition } from "./ring-base.ts";
-import type { DoorbellKind, VdpaDevice, VringConfig } from "./vdpa-device.ts";
+import type { VdpaDevice, VringConfig } from "./vdpa-device.ts";
 
 const DEFAULT_MAX_MTU = 65535;
 
@@ -31,24 +32,6 @@ export interface NetDeviceOptions {
   /** Virtio feature bits that may be offered. */
   readonly featuresMask: bigint;
   readonly doorbells: DoorbellPolicy;
-}
-
-interface RunningRing {
-  config: VringConfig;
-  enabled: boolean;
-}
-
-/** What one queue is doing, for those who look on. */
-export interface QueueState {
-  readonly index: number;
-  readonly type: "rx" | "tx";
-  readonly size: number;
-  readonly enabled: boolean;
-  readonly mode: "direct";
-  readonly doorbell: DoorbellKind;
-  readonly vector: number;
-  /** Whether interrupts reach the guest without this process. */
-  readonly call: "direct" | "relay" | "none";
 }
 
 /** A virtio network device in direct mode: the device works on the guest's own rings. */
@@ -65,13 +48,13 @@ export class VirtioNetDevice implements VdpaDevice {
   readonly #doorbells: Doorbells;
   readonly #interrupts: Interrupts;
   readonly #control: NetControl;
-  readonly #rings = new Map<number, RunningRing>();
+  readonly #health: DeviceHealth;
+  readonly #rings = new Map<number, DirectRing>();
   #controlBuffer: DmaBuffer | undefined;
   /** Negotiated with the device at its last start. */
   #negotiated = 0n;
   /** Started and not reset since. */
   #live = false;
-  #linkUp: boolean | undefined;
 
   /** @param transport a device that nobody else drives; it is reset */
   constructor(
@@ -95,10 +78,11 @@ export class VirtioNetDevice implements VdpaDevice {
       transport.fn,
       options.loop,
       options.log,
-      () => this.#onConfigInterrupt(),
+      () => this.#health.onConfigInterrupt(this.#negotiated),
       () => options.counters.add("calls_relayed"),
     );
     this.#control = new NetControl(options.log);
+    this.#health = new DeviceHealth(transport, options.log, options.counters);
   }
 
   #offeredPairs(wanted: number | undefined): number {
@@ -176,20 +160,11 @@ export class VirtioNetDevice implements VdpaDevice {
     setDriverOk(this.transport);
     this.#control.start(control, { multiqueue, rxMode: F.hasFeature(accepted, F.VIRTIO_NET_F_CTRL_RX) });
     this.#control.setEnabled(vrings.map((vring) => [vring.index, vring.enabled]));
-    for (const vring of vrings) this.#connect(vring.index);
-    this.#readLink();
+    for (const ring of this.#rings.values()) ring.connect();
+    this.#health.readLink(accepted);
     const ms = (performance.now() - started).toFixed(1);
     this.#log.info(`${this.transport.fn.name} runs with ${vrings.length} rings after ${ms} ms`);
-    for (const { index } of vrings) this.#report(index);
-  }
-
-  /** One line on how a queue's packets, kicks and interrupts travel. */
-  #report(index: number): void {
-    const q = this.queues().find((queue) => queue.index === index)!;
-    const state = q.enabled ? "" : " disabled";
-    this.#log.info(
-      `queue ${q.index} ${q.type} size ${q.size} ${q.mode} doorbell ${q.doorbell} vector ${q.vector} call ${q.call}${state}`,
-    );
+    for (const ring of this.#rings.values()) this.#log.info(describeQueue(ring.state()));
   }
 
   #setUpControlQueue(accepted: bigint, index: number): ControlQueue | undefined {
@@ -211,28 +186,19 @@ export class VirtioNetDevice implements VdpaDevice {
     }
     this.#setUpRing(vring);
     this.#control.setEnabled([[vring.index, vring.enabled]]);
-    this.#connect(vring.index);
-    this.#report(vring.index);
+    const ring = this.#rings.get(vring.index)!;
+    ring.connect();
+    this.#log.info(describeQueue(ring.state()));
   }
 
   #setUpRing(vring: VringConfig): void {
-    this.transport.setupQueue(vring.index, {
-      size: vring.size,
-      desc: vring.descGpa,
-      driver: vring.driverGpa,
-      device: vring.deviceGpa,
-      vector: this.#interrupts.vectorOf(vring.index),
-    });
-    this.transport.enableQueue(vring.index);
-    this.#rings.set(vring.index, { config: vring, enabled: vring.enabled });
-  }
-
-  /** Connects a ring's eventfds as its state wants it. */
-  #connect(index: number): void {
-    const ring = this.#rings.get(index)!;
-    this.#interrupts.connect(index, ring.config.callFd);
-    if (ring.enabled) this.#doorbells.connect(index, this.transport.doorbell(index), ring.config.kickFd);
-    else this.#doorbells.disconnect(index);
+    const { transport } = this;
+    const ring = new DirectRing(
+      { transport, doorbells: this.#doorbells, interrupts: this.#interrupts },
+      vring,
+    );
+    ring.setUp();
+    this.#rings.set(vring.index, ring);
   }
 
   stopVring(index: number): number {
@@ -259,35 +225,19 @@ export class VirtioNetDevice implements VdpaDevice {
   setVringState(index: number, enabled: boolean): void {
     const ring = this.#rings.get(index);
     if (!ring || ring.enabled === enabled) return;
-    ring.enabled = enabled;
-    if (!this.#live) return;
-    this.#control.setEnabled([[index, enabled]]);
-    this.#connect(index);
-    this.#report(index);
+    // Steering changes before a ring's doorbell opens and after it closed.
+    if (!enabled) ring.setEnabled(false, this.#live);
+    if (this.#live) this.#control.setEnabled([[index, enabled]]);
+    if (enabled) ring.setEnabled(true, this.#live);
+    this.#log.info(describeQueue(ring.state()));
   }
 
   setVringKick(index: number, fd: number): void {
-    this.#replace(index, { kickFd: fd });
+    this.#rings.get(index)?.setKick(fd, this.#live);
   }
 
   setVringCall(index: number, fd: number): void {
-    const ring = this.#replace(index, { callFd: fd }, false);
-    if (ring && this.#live) this.#interrupts.connect(index, fd);
-  }
-
-  #replace(
-    index: number,
-    fds: { kickFd?: number; callFd?: number },
-    reconnect = true,
-  ): RunningRing | undefined {
-    const ring = this.#rings.get(index);
-    if (!ring) return undefined;
-    if (reconnect) this.#doorbells.disconnect(index);
-    ring.config = { ...ring.config, ...fds };
-    if (reconnect && this.#live && ring.enabled) {
-      this.#doorbells.connect(index, this.transport.doorbell(index), ring.config.kickFd);
-    }
-    return ring;
+    this.#rings.get(index)?.setCall(fd, this.#live);
   }
 
   stop(): void {
@@ -301,13 +251,23 @@ export class VirtioNetDevice implements VdpaDevice {
     this.#doorbells.disconnectAll();
     this.#interrupts.disable();
     this.#control.stop();
-    this.transport.reset();
+    this.#reset();
     this.#counters.add("resets");
     // Only now, as the device has forgotten its control queue.
     if (this.#controlBuffer) {
       this.#controlBuffer.close();
       this.memory.release(this.#controlBuffer.iova);
       this.#controlBuffer = undefined;
+    }
+  }
+
+  /** A device that no longer follows its registers is reset through its PCI function. */
+  #reset(): void {
+    try {
+      this.transport.reset();
+    } catch (error) {
+      this.#log.error(`${messageOf(error)}; the PCI function is reset instead`);
+      this.transport.fn.reset();
     }
   }
 
@@ -329,43 +289,12 @@ export class VirtioNetDevice implements VdpaDevice {
 
   /** State of every ring the device has, ascending. */
   queues(): QueueState[] {
-    return [...this.#rings.entries()]
-      .sort(([a], [b]) => a - b)
-      .map(([index, { config, enabled }]) => ({
-        index,
-        type: index % 2 === 0 ? "rx" : "tx",
-        size: config.size,
-        enabled,
-        mode: "direct",
-        doorbell: this.#doorbells.kind(index),
-        vector: this.#interrupts.vectorOf(index),
-        call: config.callFd < 0 ? "none" : this.#interrupts.isShared(index) ? "relay" : "direct",
-      }));
+    return [...this.#rings.values()].map((ring) => ring.state()).sort((a, b) => a.index - b.index);
   }
 
   /** Stops the device and frees what this object holds; memory and registers are their owners'. */
   close(): void {
     this.stop();
     this.#interrupts.close();
-  }
-
-  #onConfigInterrupt(): void {
-    this.#counters.add("config_interrupts");
-    const status = this.transport.status();
-    if (status & VIRTIO_CONFIG_S_NEEDS_RESET) {
-      this.#counters.add("device_faults");
-      this.#log.error(`${this.transport.fn.name} needs a reset: it met an error it can not recover from`);
-      return;
-    }
-    this.#readLink();
-  }
-
-  #readLink(): void {
-    if (!F.hasFeature(this.#negotiated, F.VIRTIO_NET_F_STATUS)) return;
-    const { status } = readNetConfig(this.transport, this.#negotiated);
-    const up = status === undefined || (status & VIRTIO_NET_S_LINK_UP) !== 0;
-    if (up === this.#linkUp) return;
-    this.#linkUp = up;
-    this.#log.info(`${this.transport.fn.name} link ${up ? "up" : "down"}`);
   }
 }

@@ -185,13 +185,20 @@ stage.item(41, "SET_CONFIG", () =>
   stage.refuses({ request: Request.SET_CONFIG, payload: words(0, 4, 0, 0), log: /CONFIG/, mayClose: true }),
 );
 
-stage.item(43, "a back channel that is no socket, is closed at once, or says something", async () => {
-  const guest = await stage.guest();
+stage.item(43, "a back channel on which the peer says something wrong and closes", async () => {
+  const fe = await stage.negotiated();
   const [ours, theirs] = unixSocketPair();
-  expect(await guest.fe.ack(Request.SET_BACKEND_REQ_FD, undefined, [theirs])).toBe(0n);
+  const mark = stage.daemon.log.length;
+  expect(await fe.ack(Request.SET_BACKEND_REQ_FD, undefined, [theirs])).toBe(0n);
   closeFd(theirs);
   const channel = new Channel(ours);
   await channel.send(Buffer.alloc(64, 0xff));
+  await channel.closed();
   channel.close();
-  await stage.passFrames(guest);
+  await stage.daemon.logged(/back channel/, mark);
+  await fe.barrier();
+});
+stage.item(43, "a back channel that is no socket", () => {
+  const fd = stage.fd(createEventfd());
+  return stage.refuses({ request: Request.SET_BACKEND_REQ_FD, fds: [fd], log: /socket/ });
 });

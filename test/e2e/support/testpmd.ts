@@ -9,6 +9,8 @@ export interface TestpmdOptions {
   /** Forwarding mode of the port to itself. */
   readonly forward: "macswap" | "txonly" | "rxonly" | "io" | "flowgen";
   readonly args?: readonly string[];
+  /** Command that starts the forwarding (`start`). */
+  readonly start?: string;
 }
 
 /** Totals of testpmd's port 0. */
@@ -41,7 +43,7 @@ export class Testpmd {
   }
 
   /** Starts one and waits for its prompt. */
-  static async start({ vdev, queues, forward, args = [] }: TestpmdOptions): Promise<Testpmd> {
+  static async start({ vdev, queues, forward, args = [], start = "start" }: TestpmdOptions): Promise<Testpmd> {
     const prefix = `vdpactl-${process.pid}-${started++}`;
     const child = spawn(
       "dpdk-testpmd",
@@ -56,7 +58,7 @@ export class Testpmd {
     const testpmd = new Testpmd(child);
     try {
       await testpmd.#prompt(0);
-      await testpmd.command("start");
+      await testpmd.command(start);
     } catch (error) {
       child.kill("SIGKILL");
       throw new Error(testpmd.#text, { cause: error });

@@ -65,6 +65,7 @@ export class Model {
   readonly #local = new LocalMemory(SLOT * MAX_CHAIN);
   #unpublished: string[] = [];
   #stamp = 1;
+  #closed = false;
 
   constructor(readonly options: ModelOptions) {
     const { packed, size, start, wrap } = options;
@@ -240,7 +241,9 @@ export class Model {
     return allowed;
   }
 
+  /** A second call does nothing. */
   close(): void {
-    this.stage.close();
+    if (!this.#closed) this.stage.close();
+    this.#closed = true;
   }
 }

@@ -1,0 +1,236 @@
+import { afterEach, describe, expect, test } from "bun:test";
+import { EventLoop } from "../../../src/hw/ffi/event-loop.ts";
+import { createEventfd, drainEventfd } from "../../../src/hw/ffi/eventfd.ts";
+import { closeFd, memfd } from "../../../src/hw/ffi/fd.ts";
+import type { SimFunction } from "../../../src/hw/sim/link.ts";
+import type { SimOptions } from "../../../src/hw/sim/sim-options.ts";
+import * as F from "../../../src/hw/virtio/features.ts";
+import { openVirtio } from "../../../src/hw/virtio/open.ts";
+import { GuestMemory } from "../../../src/memory/guest-memory.ts";
+import { Counters } from "../../../src/vdpa/counters.ts";
+import { VirtioNetDevice } from "../../../src/vdpa/net-device.ts";
+import type { VringConfig } from "../../../src/vdpa/vdpa-device.ts";
+import { startSim } from "../../support/virtio-driver/start-sim.ts";
+import { keptLog } from "./fake-function.ts";
+
+const SIZE = 1 << 20;
+const GPA = 0x10_0000n;
+const UVA = 0x7f00_0000_0000n;
+const bits = (...numbers: number[]) => numbers.reduce((all, n) => all | (1n << BigInt(n)), 0n);
+const MQ = bits(F.VIRTIO_F_VERSION_1, F.VIRTIO_NET_F_MQ);
+
+const cleanup: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const step of cleanup.splice(0).reverse()) await step();
+});
+
+/** A device on a simulated function, with a megabyte of guest memory. */
+function deviceOn(options: SimOptions = {}, settings: { queuePairs?: number; limitMs?: number } = {}) {
+  const { fn, ended } = startSim(options);
+  const loop = new EventLoop();
+  const { log, lines } = keptLog();
+  const counters = new Counters();
+  const memory = new GuestMemory(fn.dma, { log });
+  const fd = memfd("guest", SIZE);
+  memory.replaceAll([{ description: { gpa: GPA, size: BigInt(SIZE), uva: UVA, mmapOffset: 0n }, fd }]);
+  closeFd(fd);
+  const transport = openVirtio(fn, log, { limitMs: settings.limitMs ?? 5000 });
+  const device = new VirtioNetDevice(transport, {
+    loop,
+    log,
+    counters,
+    memory,
+    queuePairs: settings.queuePairs,
+    featuresMask: ~0n,
+    doorbells: "auto",
+  });
+  cleanup.push(
+    () => loop.close(),
+    () => ended,
+    () => fn.close(),
+    () => memory.clear(),
+    () => device.close(),
+  );
+  return { device, fn: fn as SimFunction, lines, counters, memory, loop };
+}
+
+/** Ring `index` of 16 entries, in a page of its own. */
+function vring(index: number, changes: Partial<VringConfig> = {}): VringConfig {
+  const page = GPA + BigInt(index) * 4096n;
+  const [kickFd, callFd] = [createEventfd(), createEventfd()];
+  cleanup.unshift(
+    () => closeFd(kickFd),
+    () => closeFd(callFd),
+  );
+  return {
+    index,
+    size: 16,
+    descGpa: page,
+    driverGpa: page + 1024n,
+    deviceGpa: page + 2048n,
+    base: 0,
+    kickFd,
+    callFd,
+    enabled: true,
+    ...changes,
+  };
+}
+
+describe("starting", () => {
+  test("every ring is set up, called once, and connected by ioeventfd and vector", () => {
+    const { device } = deviceOn();
+    const rings = [0, 1, 2, 3].map((index) => vring(index));
+    device.configure(MQ, rings);
+    expect(device.running).toBe(true);
+    expect(device.queues().map((q) => [q.index, q.type, q.doorbell, q.vector, q.call])).toEqual([
+      [0, "rx", "ioeventfd", 1, "direct"],
+      [1, "tx", "ioeventfd", 2, "direct"],
+      [2, "rx", "ioeventfd", 3, "direct"],
+      [3, "tx", "ioeventfd", 4, "direct"],
+    ]);
+    for (const ring of rings) expect(drainEventfd(ring.callFd)).toBe(1n);
+  });
+
+  test("a kernel that refuses doorbells is no obstacle", () => {
+    const { device, lines } = deviceOn({ faults: { refuseDoorbell: true } });
+    device.configure(MQ, [vring(0), vring(1)]);
+    expect(device.queues().map((q) => q.doorbell)).toEqual(["relay", "relay"]);
+    expect(lines.some((line) => line.includes("kicks are relayed"))).toBe(true);
+  });
+
+  test("too few vectors are shared", () => {
+    const { device } = deviceOn({ msixVectors: 3 });
+    device.configure(
+      MQ,
+      [0, 1, 2, 3].map((index) => vring(index)),
+    );
+    expect(device.queues().map((q) => [q.vector, q.call])).toEqual([
+      [1, "direct"],
+      [2, "relay"],
+      [2, "relay"],
+      [2, "relay"],
+    ]);
+  });
+
+  test("a driver without VERSION_1 is refused, and the device stays reset", () => {
+    const { device } = deviceOn();
+    expect(() => device.configure(bits(F.VIRTIO_NET_F_MQ), [vring(0), vring(1)])).toThrow(/VERSION_1/);
+    expect(device.running).toBe(false);
+    device.configure(MQ, [vring(0), vring(1)]);
+    expect(device.running).toBe(true);
+  });
+
+  test("a device that refuses the features leaves nothing behind", () => {
+    const { device, fn, memory } = deviceOn({ faults: { refuseFeatures: true } });
+    expect(() => device.configure(MQ, [vring(0), vring(1)])).toThrow(/refuses the features/);
+    fn.inject({ refuseFeatures: false });
+    device.configure(MQ, [vring(0), vring(1)]);
+    device.stop();
+    memory.clear();
+  });
+
+  test("a control queue that never answers is an error, and the device is reset", () => {
+    const { device, fn } = deviceOn({ faults: { controlNeverCompletes: true } });
+    // The transport's limit does not reach the control queue's, so this takes its default of five seconds.
+    expect(() => device.configure(MQ, [vring(0), vring(1)])).toThrow(/RX promisc/);
+    expect(device.running).toBe(false);
+    fn.inject({ controlNeverCompletes: false });
+    device.configure(MQ, [vring(0), vring(1)]);
+    expect(device.running).toBe(true);
+  }, 60_000);
+
+  test("a device that does not finish its reset is reset through its function", () => {
+    const { device, fn, lines, counters } = deviceOn({}, { limitMs: 50 });
+    device.configure(MQ, [vring(0), vring(1)]);
+    fn.inject({ resetNeverCompletes: true });
+    device.stop();
+    fn.inject({ resetNeverCompletes: false });
+    expect(lines.some((line) => line.includes("the PCI function is reset instead"))).toBe(true);
+    expect(counters.get("resets")).toBeGreaterThan(0);
+    device.configure(MQ, [vring(0), vring(1)]);
+    expect(device.running).toBe(true);
+  });
+
+  test("more pairs than the device has can not be offered", () => {
+    expect(() => deviceOn({ pairs: 2 }, { queuePairs: 3 })).toThrow(/it offers 2/);
+    expect(deviceOn({ pairs: 4 }, { queuePairs: 3 }).device.getQueueNum()).toBe(3);
+  });
+});
+
+describe("stopping", () => {
+  test("one ring of several stops by RING_RESET and can come back", () => {
+    const { device } = deviceOn();
+    device.configure(
+      MQ,
+      [0, 1, 2, 3].map((index) => vring(index)),
+    );
+    expect(device.stopVring(3)).toBe(0);
+    expect(device.queues().map((q) => q.index)).toEqual([0, 1, 2]);
+    device.startVring(vring(3));
+    expect(device.queues().map((q) => q.doorbell)).toEqual(Array(4).fill("ioeventfd"));
+  });
+
+  test("without RING_RESET all rings stop with the first, each tells its position, and none starts alone", () => {
+    const { device, memory } = deviceOn({ withhold: bits(F.VIRTIO_F_RING_RESET) });
+    const rings = [vring(0), vring(1)];
+    device.configure(MQ, rings);
+    memory.writeU16(rings[1]!.deviceGpa + 2n, 7);
+    expect(device.stopVring(0)).toBe(0);
+    expect(device.running).toBe(true);
+    expect(() => device.startVring(vring(0))).toThrow(/can not be started alone/);
+    expect(device.stopVring(1)).toBe(7);
+    expect(device.running).toBe(false);
+    device.configure(MQ, [vring(0), vring(1)]);
+    expect(device.running).toBe(true);
+  });
+
+  test("stopping twice, and stopping what never ran, is harmless", () => {
+    const { device } = deviceOn();
+    expect(device.stopVring(0)).toBe(0);
+    device.stop();
+    device.configure(MQ, [vring(0), vring(1)]);
+    device.stop();
+    device.stop();
+    expect(device.running).toBe(false);
+    expect(device.queues()).toEqual([]);
+  });
+});
+
+describe("while it runs", () => {
+  test("a ring's eventfds are replaced, and the new call eventfd is signalled once", () => {
+    const { device } = deviceOn();
+    device.configure(MQ, [vring(0), vring(1)]);
+    const [kick, call] = [createEventfd(), createEventfd()];
+    device.setVringKick(0, kick);
+    device.setVringCall(0, call);
+    expect(drainEventfd(call)).toBe(1n);
+    device.setVringKick(0, -1);
+    device.setVringCall(0, -1);
+    expect(device.queues()[0]).toMatchObject({ doorbell: "none", call: "none" });
+    closeFd(kick);
+    closeFd(call);
+  });
+
+  test("a disabled ring has no doorbell", () => {
+    const { device, lines } = deviceOn();
+    device.configure(MQ, [vring(0), vring(1), vring(2, { enabled: false }), vring(3, { enabled: false })]);
+    expect(device.queues().map((q) => q.doorbell)).toEqual(["ioeventfd", "ioeventfd", "none", "none"]);
+    device.setVringState(2, true);
+    expect(lines).not.toContain("2 queue pairs active");
+    device.setVringState(3, true);
+    expect(lines).toContain("2 queue pairs active");
+    expect(device.queues().map((q) => q.doorbell)).toEqual(Array(4).fill("ioeventfd"));
+    device.setVringState(3, false);
+    expect(lines.at(-2)).toBe("1 queue pair active");
+    expect(device.queues()[3]!.doorbell).toBe("none");
+  });
+
+  test("a ring base that a reset queue does not have is a problem, in words", () => {
+    const { device } = deviceOn();
+    expect(device.baseProblem(MQ, 0)).toBeUndefined();
+    expect(device.baseProblem(MQ, 5)).toContain("available index 5");
+    const packed = MQ | bits(F.VIRTIO_F_RING_PACKED);
+    expect(device.baseProblem(packed, 0x8000)).toBeUndefined();
+    expect(device.baseProblem(packed, 0)).toContain("wrap counter 0");
+  });
+});
