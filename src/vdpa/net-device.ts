@@ -110,8 +110,12 @@ export class VirtioNetDevice implements VdpaDevice {
     return ~0n;
   }
 
+  /**
+   * The first pair's sizes stand for all: until MQ is accepted a device may have one pair only, with its control
+   * queue where a data queue will be.
+   */
   maxQueueSize(index: number): number {
-    return this.transport.maxQueueSize(index);
+    return index < this.maxQueues ? this.transport.maxQueueSize(index % 2) : 0;
   }
 
   get running(): boolean {

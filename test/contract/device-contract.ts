@@ -35,13 +35,13 @@ export function runDeviceContract(name: string, device: ContractDevice): void {
     });
 
     test("is a network device with modern registers", () => {
-      const { fn, transport, maxPairs } = session;
+      const { fn, transport } = session;
       expect(transport.deviceType).toBe(1);
       expect(transport.layout).toBe("modern");
-      expect(transport.numQueues).toBeGreaterThanOrEqual(2 * maxPairs);
+      // More pairs may appear only once MQ is accepted.
+      expect(transport.numQueues).toBeGreaterThanOrEqual(2);
       expect(fn.msixVectors).toBeGreaterThanOrEqual(2);
       expect(fn.regionSize(CONFIG_REGION)).toBeGreaterThanOrEqual(256);
-      expect(fn.regionSize(6)).toBeGreaterThanOrEqual(0);
       expect([...transport.readConfig(0, 6)].some((byte) => byte !== 0)).toBe(true);
     });
 

@@ -43,6 +43,11 @@ export class NetFunction {
     return features & F.NET_CTRL_VQ ? 3 : 2;
   }
 
+  /** §5.1.2: the control queue comes after the last pair that there may be. */
+  isControl(queue: number, features: bigint): boolean {
+    return queue === (features & F.NET_MQ ? 2 * this.#simConfig.pairs : 2);
+  }
+
   reset(): void {
     for (const port of this.#ports) port.clear();
     this.#control = this.#initialControl();

@@ -18,6 +18,8 @@ import {
 import { Virtqueue } from "./virtqueue.ts";
 
 const KNOWN_STATUS = 1 | STATUS_DRIVER | STATUS_DRIVER_OK | STATUS_FEATURES_OK | STATUS_NEEDS_RESET | 128;
+/** Most entries of the control queue: fewer than the others have, as with QEMU's device. */
+const CONTROL_ENTRIES = 64;
 /** Violations that are logged between two resets; a guest may cause them without end. */
 const LOGGED = 8;
 
@@ -66,8 +68,13 @@ export class VirtioState implements CommonTarget {
     return (this.#status & (STATUS_DRIVER_OK | STATUS_NEEDS_RESET)) === STATUS_DRIVER_OK;
   }
 
+  /** Features that shape the queues: until the driver's are accepted there is one pair, as with QEMU's device. */
+  get #shape(): bigint {
+    return this.#status & STATUS_FEATURES_OK ? this.features : F.NET_CTRL_VQ;
+  }
+
   get numQueues(): number {
-    return this.#net.queueCount(this.#status & STATUS_FEATURES_OK ? this.features : undefined);
+    return this.#net.queueCount(this.#shape);
   }
 
   get status(): number {
@@ -123,11 +130,18 @@ export class VirtioState implements CommonTarget {
   }
 
   queueSize(queue: Virtqueue): number {
-    return this.#config.faults.missingQueue === queue.index ? 0 : queue.size;
+    if (this.#config.faults.missingQueue === queue.index) return 0;
+    return Math.min(queue.size, this.#mostEntries(queue));
+  }
+
+  #mostEntries(queue: Virtqueue): number {
+    return this.#net.isControl(queue.index, this.#shape)
+      ? Math.min(CONTROL_ENTRIES, queue.maxSize)
+      : queue.maxSize;
   }
 
   setQueueSize(queue: Virtqueue, size: number): void {
-    if (size < 1 || size > queue.maxSize || this.queueSize(queue) === 0) {
+    if (size < 1 || size > this.#mostEntries(queue) || this.queueSize(queue) === 0) {
       this.violation(`size ${size} for queue ${queue.index}`);
     } else if (this.#config.sharedQueueSize) {
       for (const other of this.queues) if (!other.enabled) other.size = size;

@@ -67,6 +67,8 @@ export class ModernTransport implements VirtioTransport {
       this.#write(AT.guest_feature, 4, Number((features >> BigInt(32 * half)) & 0xffffffffn));
     }
     this.#driverFeatures = features;
+    // Which queues there are, and how large, depends on the features (MQ).
+    this.#maxSizes.clear();
   }
 
   maxQueueSize(index: number): number {

@@ -234,3 +234,21 @@ describe("while it runs", () => {
     expect(device.baseProblem(packed, 0)).toContain("wrap counter 0");
   });
 });
+
+test("all pairs take the first pair's sizes, whatever the queues look like before features are accepted", () => {
+  // Until MQ is accepted the device has one pair, and its third queue is the short control queue.
+  const { device } = deviceOn({ pairs: 2 });
+  expect([0, 1, 2, 3].map((index) => device.maxQueueSize(index))).toEqual([1024, 1024, 1024, 1024]);
+  device.configure(
+    MQ,
+    [0, 1, 2, 3].map((index) =>
+      vring(index, {
+        size: 128,
+        descGpa: GPA + BigInt(index) * 65536n,
+        driverGpa: GPA + BigInt(index) * 65536n + 8192n,
+        deviceGpa: GPA + BigInt(index) * 65536n + 16384n,
+      }),
+    ),
+  );
+  expect(device.queues().map((q) => q.size)).toEqual([128, 128, 128, 128]);
+});

@@ -88,7 +88,7 @@ async function counted(fn: SimFunction, name: "kicks" | "driver_faults", n: numb
 
 test("doorbells arrive posted, by register write with a wrong value, and by eventfd", async () => {
   const fn = start();
-  fn.write(4, 0x3000 + 4 * 16, 2, 16);
+  fn.write(4, 0x3000 + 4 * 2, 2, 2);
   await counted(fn, "kicks", 1);
   fn.write(4, 0x3000, 2, 9);
   await counted(fn, "driver_faults", 1);
