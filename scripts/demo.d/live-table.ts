@@ -29,9 +29,15 @@ export class LiveTable {
     this.#show(reports, now);
   }
 
-  /** Shows the last state. */
+  /** Shows the last state on a terminal, with the rates of the whole run. */
   finish(reports: readonly PairReport[]): void {
-    this.#show(reports, performance.now());
+    const elapsed = (performance.now() - this.#start) / 1000;
+    if (redraws)
+      this.#redraw(
+        reports,
+        reports.map((r) => r.returned / elapsed),
+        this.seconds,
+      );
   }
 
   #show(reports: readonly PairReport[], now: number): void {

@@ -65,9 +65,15 @@ async function demo(): Promise<boolean> {
   say(`  ${PAIRS} queue pairs, ${mib} MiB of memory in ${regions.length} regions shared with vdpactl`);
   const table = new LiveTable(SECONDS);
   const start = performance.now();
-  const over = () => interrupted || performance.now() - start > SECONDS * 1000;
-  const reports = await exchange(guest, { until: over, onRound: (now) => table.update(now) });
+  const serving = daemon;
+  const over = () => interrupted || !serving.running || performance.now() - start > SECONDS * 1000;
+  const reports = await exchange(guest, {
+    until: over,
+    patienceMs: 3000,
+    onRound: (now) => table.update(now),
+  });
   if (interrupted) return false;
+  daemon.assertAlive();
   table.finish(reports);
   const seconds = (performance.now() - start) / 1000;
 
@@ -83,7 +89,8 @@ function verdict(reports: readonly PairReport[], seconds: number, code: number):
   const problem =
     trafficProblem(reports) ??
     (sent === 0 ? "no frame was sent" : undefined) ??
-    (code === 0 ? undefined : `vdpactl ended with ${code}`);
+    (code === 0 ? undefined : `vdpactl ended with status ${code}`) ??
+    (daemon?.socketExists ? "vdpactl left its socket behind" : undefined);
   if (problem) {
     say(`${paint(["bold", "red"], "✗")} ${problem}`);
     return false;
@@ -93,8 +100,8 @@ function verdict(reports: readonly PairReport[], seconds: number, code: number):
     `${paint(["bold", "green"], "✓")} ${paint("bold", `${count(sent)} frames went through vdpactl's card and all came back`)}: ` +
       "none lost, duplicated or changed",
   );
-  say(`  ${rate} frames/s each way; the front-end, which makes and checks every byte, is the slow part`);
-  say(`  vdpactl has ended and given everything back`);
+  say(`  ${rate} frames/s each way, every byte made and checked by the front-end`);
+  say(`  vdpactl has ended with status 0 and removed its socket`);
   say(
     `  next: ${paint("bold", "scripts/demo --lab")} (a real virtio card in a VM), or serve your own: README.md`,
   );

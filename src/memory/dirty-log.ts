@@ -25,8 +25,11 @@ export class DirtyLog {
   failures = 0;
   #firstFailure: string | undefined;
   #closed = false;
-  /** The first window; empty where the file may shrink, so that nothing is ever found in it. */
-  readonly #first: Uint8Array;
+  /**
+   * The bitmap as far as it lies in the first window, for loops that can not afford a call per page; empty where the
+   * file may shrink. Only for a bit inside of it, by a test and Atomics.or as `markPages` does.
+   */
+  readonly bits: Uint8Array;
 
   private constructor(
     readonly memory: MappedMemory,
@@ -36,7 +39,7 @@ export class DirtyLog {
     readonly stable: boolean,
   ) {
     const { u8 } = memory.window(0);
-    this.#first = stable ? new Uint8Array(u8.buffer, 0, Math.min(size, u8.byteLength)) : new Uint8Array(0);
+    this.bits = stable ? new Uint8Array(u8.buffer, 0, Math.min(size, u8.byteLength)) : new Uint8Array(0);
   }
 
   /**
@@ -93,7 +96,7 @@ export class DirtyLog {
    * whoever clears the bit later copies the page later still.
    */
   markPages(page: number, count: number): void {
-    const bytes = this.#first;
+    const bytes = this.bits;
     const end = page + count;
     for (let at = page; at < end; at++) {
       const byte = at < 2 ** 31 ? at >>> 3 : FAR;
@@ -111,7 +114,7 @@ export class DirtyLog {
    * own write, and then a bit cleared in between would be lost.
    */
   markOwnWrite(gpa: number, length: number): void {
-    const bytes = this.#first;
+    const bytes = this.bits;
     const end = Math.floor((gpa + length - 1) / 4096);
     for (let at = Math.floor(gpa / 4096); at <= end; at++) {
       const byte = at < 2 ** 31 ? at >>> 3 : FAR;

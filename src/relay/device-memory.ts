@@ -16,6 +16,7 @@ export function relayBytes(packed: boolean, size: number): number {
 export interface DevicePart {
   readonly u16: Uint16Array;
   readonly u32: Uint32Array;
+  readonly i32: Int32Array;
   readonly iova: bigint;
 }
 
@@ -24,6 +25,7 @@ function partOf(buffer: DmaBuffer, offset: number, length: number): DevicePart {
   return {
     u16: new Uint16Array(bytes, offset, length >> 1),
     u32: new Uint32Array(bytes, offset, length >> 2),
+    i32: new Int32Array(bytes, offset, length >> 2),
     iova: buffer.iova + BigInt(offset),
   };
 }

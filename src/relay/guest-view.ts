@@ -4,6 +4,7 @@ import type { GuestMemory } from "../memory/guest-memory.ts";
 import { copyIn } from "./kernel-copy.ts";
 
 const WINDOW = 2 ** 31;
+const FAR_PAGE = 2 ** 31 - 1;
 
 /** Guest memory from `first` to before `end` (GPA) that lies in one window of one map. */
 interface Piece {
@@ -29,6 +30,9 @@ export class GuestView {
   /** Ranges without gaps, ascending: adjacent regions are one to a device. */
   #starts = new Float64Array(0);
   #ends = new Float64Array(0);
+  /** The pages, from the first to before `endPage`, of the range that `holds` found last: for a look without a call. */
+  firstPage = 0;
+  endPage = 0;
   #lastStart = 0;
   #lastEnd = -1;
   #lastPiece: Piece | undefined;
@@ -64,6 +68,8 @@ export class GuestView {
     this.#ends = Float64Array.from(ranges, ([, end]) => end);
     this.#lastStart = 0;
     this.#lastEnd = -1;
+    this.firstPage = 0;
+    this.endPage = 0;
     this.#lastPiece = undefined;
   }
 
@@ -82,6 +88,9 @@ export class GuestView {
       } else {
         this.#lastStart = starts[middle]!;
         this.#lastEnd = this.#ends[middle]!;
+        // Regions consist of whole pages. Beyond 8 TiB pages are no small integers, and nothing looks here for them.
+        this.firstPage = Math.min(this.#lastStart / 4096, FAR_PAGE);
+        this.endPage = Math.min(this.#lastEnd / 4096, FAR_PAGE);
         return gpa + length <= this.#lastEnd;
       }
     }

@@ -81,14 +81,6 @@ export class PackedGuestRing {
     this.flags[position] = this.desc.u16[8 * position + 7]!;
   }
 
-  /** Writes a used element but for the flags of the first of a batch, which `publishUsed` shows. */
-  writeUsed(position: number, id: number, length: number, flags: number, first: boolean): void {
-    const { u16, u32 } = this.desc;
-    u32[4 * position + 2] = length;
-    u16[8 * position + 6] = id;
-    if (!first) u16[8 * position + 7] = flags;
-  }
-
   /** Shows the guest a batch of `slots` descriptors whose first element is at `position`. */
   publishUsed(position: number, flags: number, slots: number): void {
     const { desc } = this;

@@ -52,7 +52,10 @@ export interface RelayLogging {
  * its own at any position. One thread calls everything; nothing waits, nothing throws but what is named here.
  *
  * Life of a ring:
- * 1. Make it, `start(position)`, give `deviceQueue` to `transport.setupQueue` and enable the queue.
+ * 0. Once per thread `warmUpRelays`. Where a device leaves a live ring, `recoverSplit` or `recoverPacked` find the
+ *    position.
+ * 1. `createRelay` in a DmaBuffer with room for `relayBytes`, `setLogging`, `start(position)`, give `deviceQueue` to
+ *    `transport.setupQueue` and enable the queue.
  * 2. `setGuestKicks(true)`, `setDeviceCalls(true)`, then once `forward` + doorbell and `complete` + call fd without
  *    asking whether they are wanted (a notification may have been lost before).
  * 3. Guest's kick eventfd: `forward()`, and if `kickWanted()` write the doorbell.
@@ -62,7 +65,7 @@ export interface RelayLogging {
  *    its result is the vring base, and the guest's ring is such that nothing is lost or repeated from there.
  *    `start` may follow at once, on a queue that was set up anew.
  *
- * After a `fault` the relay touches nothing any more, until `start`. What was completed before is published.
+ * After a `fault` only `closeHoles` and `start` do anything. What was completed before it is published.
  * Whenever the memory table has changed: `rebind()` before anything else.
  */
 export interface RingRelay {

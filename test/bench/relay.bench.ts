@@ -98,12 +98,15 @@ function splitRun(): () => Timing {
 
 function packedRun(): () => Timing {
   const { stage, options } = stageFor(true);
-  const { ring, buffer } = options;
+  const { buffer } = options;
   const relay = new PackedRelay(options);
   relay.start({ availPosition: 0, availWrap: 1, usedPosition: 0, usedWrap: 1 });
   relay.setLogging({ log: stage.log, data: true, usedRingGpa: undefined });
   const guest = views(stage, FIRST_GPA);
-  const ours = new Uint16Array(buffer.memory.window(0).u8.buffer, Number(relay.deviceQueue.desc - buffer.iova));
+  const ours = new Uint16Array(
+    buffer.memory.window(0).u8.buffer,
+    Number(relay.deviceQueue.desc - buffer.iova),
+  );
   let wrap = 1;
   const offer = () => {
     for (let i = 0; i < SIZE; i++) {
@@ -167,7 +170,17 @@ function idealRun(directory: string): () => number {
   return () => {
     const t = performance.now();
     // SAFETY: all arrays are referenced until the call returns, and the loop stays inside of them.
-    symbols.relay_used(ptr(indices[0]), ptr(device), ptr(indices[1]), ptr(guest), ptr(table), ptr(log), SIZE, BATCH, rounds);
+    symbols.relay_used(
+      ptr(indices[0]),
+      ptr(device),
+      ptr(indices[1]),
+      ptr(guest),
+      ptr(table),
+      ptr(log),
+      SIZE,
+      BATCH,
+      rounds,
+    );
     return ((performance.now() - t) * 1e6) / (LAPS * SIZE);
   };
 }

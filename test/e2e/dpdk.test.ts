@@ -1,5 +1,7 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { eventually } from "../support/front-end/wait.ts";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Daemon, ONCE_MS } from "./support/daemon.ts";
 import { Testpmd } from "./support/testpmd.ts";
 
@@ -66,18 +68,21 @@ async function allBack(testpmd: Testpmd) {
 }
 
 test("testpmd as a server, vdpactl as a client, and a second testpmd after the first", async () => {
-  const daemon = await Daemon.start({ meeting: ["--client", "--socket", "/tmp/vdpactl-dpdk-client.sock"] });
+  const directory = mkdtempSync(join(tmpdir(), "vdpactl-dpdk-"));
+  cleanup.push(async () => rmSync(directory, { recursive: true }));
+  const path = join(directory, "vhost.sock");
+  const daemon = await Daemon.start({ meeting: ["--client", "--socket", path] });
   cleanup.push(() => daemon.dispose());
   for (let round = 0; round < 2; round++) {
     const testpmd = await Testpmd.start({
-      vdev: "net_virtio_user0,path=/tmp/vdpactl-dpdk-client.sock,queues=1,queue_size=256,server=1",
+      vdev: `net_virtio_user0,path=${path},queues=1,queue_size=256,server=1`,
       queues: 1,
       forward: "io",
       start: "start tx_first 1",
     });
     await countUp(testpmd, 1000);
     expect(await testpmd.stop()).toBe(0);
-    await eventually(() => daemon.running, 0, "daemon");
+    daemon.assertAlive();
   }
   expect(await daemon.stop()).toBe(0);
 }, 120_000);

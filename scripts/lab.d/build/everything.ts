@@ -19,7 +19,7 @@ export async function everything(): Promise<Parts> {
   const kernel = await vmKernel();
   const root = await vmRoot(kernel);
   return {
-    qemu: await qemu(),
+    qemu: qemu(root.folder),
     kernel: kernel.image,
     initramfs: await vmInitramfs(kernel),
     root: root.image,

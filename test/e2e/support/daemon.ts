@@ -63,7 +63,7 @@ export class Daemon {
   /** Starts one and waits until it is ready. */
   static async start(options: DaemonOptions = {}): Promise<Daemon> {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: scripts/build makes it`);
-    const directory = mkdtempSync(join(tmpdir(), "vdpactl-e2e-"));
+    const directory = mkdtempSync(join(tmpdir(), "vdpactl-"));
     const socketPath = join(directory, "vhost.sock");
     const meeting = options.meeting ?? ["--socket", socketPath];
     const command = [BINARY, "serve", "--sim", ...meeting, ...(options.args ?? [])];
@@ -84,7 +84,7 @@ export class Daemon {
         "READY",
       );
     } catch (error) {
-      child.kill("SIGKILL");
+      await daemon.dispose();
       throw error;
     }
     return daemon;

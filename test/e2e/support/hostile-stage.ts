@@ -132,7 +132,7 @@ export class HostileStage {
         expect(ack).not.toBe(0n);
         await fe.barrier();
       }
-      await this.daemon.logged(log, mark);
+      await this.#loggedOnce(log, mark);
       // There is one front-end at a time.
       fe.close();
     }
@@ -144,7 +144,7 @@ export class HostileStage {
     const mark = this.daemon.log.length;
     await fe.channel.send(bytes, fds);
     await fe.channel.closed();
-    await this.daemon.logged(log, mark);
+    await this.#loggedOnce(log, mark);
     fe.close();
   }
 
@@ -157,6 +157,13 @@ export class HostileStage {
     );
     expect(["Refused", "PeerClosed"]).toContain(outcome);
     await this.daemon.logged(log, mark);
+  }
+
+  /** One line says what was wrong, and it is the only complaint. */
+  async #loggedOnce(log: RegExp, mark: number): Promise<void> {
+    await this.daemon.logged(log, mark);
+    const complaints = this.daemon.log.slice(mark).filter((line) => /^(warning|error)/.test(line));
+    expect(complaints).toEqual([expect.stringMatching(log)]);
   }
 
   #own<T extends { close(): void }>(thing: T): T {

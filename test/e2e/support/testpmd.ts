@@ -34,16 +34,27 @@ export class Testpmd {
         this.#text += text;
       });
     }
-    this.#exit = new Promise((done) =>
-      child.on("close", (code) => {
+    this.#exit = new Promise((done) => {
+      const end = (code: number) => {
         this.#ended = true;
-        done(code ?? 128);
-      }),
-    );
+        done(code);
+      };
+      child.on("close", (code) => end(code ?? 128));
+      child.on("error", (error) => {
+        this.#text += `${error.message} (Debian has dpdk-testpmd in dpdk-dev)`;
+        end(127);
+      });
+    });
   }
 
   /** Starts one and waits for its prompt. */
-  static async start({ vdev, queues, forward, args = [], start = "start" }: TestpmdOptions): Promise<Testpmd> {
+  static async start({
+    vdev,
+    queues,
+    forward,
+    args = [],
+    start = "start",
+  }: TestpmdOptions): Promise<Testpmd> {
     const prefix = `vdpactl-${process.pid}-${started++}`;
     const child = spawn(
       "dpdk-testpmd",

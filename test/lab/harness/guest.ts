@@ -30,8 +30,6 @@ function nicArguments({ socket, mac, pairs = 1, packed = false, nic }: GuestOpti
   const device = [
     `virtio-net-pci,netdev=net,mac=${mac},disable-legacy=on,romfile=`,
     `mq=${pairs > 1 ? "on" : "off"},vectors=${2 * pairs + 2},packed=${packed ? "on" : "off"}`,
-    // vhost-user cannot tell QEMU how large the device's rings may be, and QEMU's NIC here has 256 entries.
-    "rx_queue_size=256,tx_queue_size=256",
     ...(nic === undefined ? [] : [nic]),
   ];
   return [

@@ -98,7 +98,12 @@ test("closing holes logs the guest's ring, and what the device may have written"
 });
 
 test("the ring goes on where the memory table has changed around it, and stops where it is gone", () => {
-  for (const packed of [false, true]) {
+  for (const [packed, sealable] of [
+    [false, true],
+    [true, true],
+    [false, false],
+    [true, false],
+  ] as const) {
     const model = new Model({
       packed,
       size: 8,
@@ -106,7 +111,7 @@ test("the ring goes on where the memory table has changed around it, and stops w
       wrap: 1,
       eventIdx: false,
       indirect: false,
-      sealable: true,
+      sealable,
     });
     const [first, second] = model.stage.memory.regions;
     model.add(4);
@@ -120,6 +125,7 @@ test("the ring goes on where the memory table has changed around it, and stops w
     model.relay.rebind();
     expect(model.relay.fault?.message).toContain("no memory region holds this range");
     expect(model.relay.forward()).toBe(0);
+    model.relay.closeHoles();
     model.close();
   }
 });

@@ -1,9 +1,12 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { libc } from "../../../src/hw/ffi/libc.ts";
 import { Model } from "./model.ts";
 import { INDIRECT, NEXT, WRITE } from "./reference-driver.ts";
 import { FIRST_GPA, PAGE } from "./stage.ts";
+
+/** Far beyond what they take: only a loop without an end should meet it. */
+setDefaultTimeout(120_000);
 
 const DESC = FIRST_GPA;
 const BUFFER = FIRST_GPA + 20 * PAGE;

@@ -3,10 +3,9 @@ import type { DeviceRing } from "../../../src/hw/sim/device-ring.ts";
 import { LocalMemory } from "../../../src/hw/sim/local-memory.ts";
 import { PackedRing } from "../../../src/hw/sim/packed-ring.ts";
 import { SplitRing } from "../../../src/hw/sim/split-ring.ts";
+import { createRelay } from "../../../src/relay/create-relay.ts";
 import { relayBytes } from "../../../src/relay/device-memory.ts";
-import { PackedRelay } from "../../../src/relay/packed-relay.ts";
 import type { GuestRing, RingPosition, RingRelay } from "../../../src/relay/relay.ts";
-import { SplitRelay } from "../../../src/relay/split-relay.ts";
 import {
   PackedReference,
   type Piece,
@@ -96,8 +95,7 @@ export class Model {
   newRelay(): RingRelay {
     const { packed, size } = this.options;
     const buffer = this.stage.buffer(relayBytes(packed, size));
-    const options = { ring: this.ring, memory: this.stage.memory, buffer, offset: 0 };
-    return packed ? new PackedRelay(options) : new SplitRelay(options);
+    return createRelay(packed, { ring: this.ring, memory: this.stage.memory, buffer, offset: 0 });
   }
 
   #begin(position: RingPosition): void {

@@ -1,6 +1,9 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { Model } from "./model.ts";
+
+/** Far beyond what they take: only a loop without an end should meet it. */
+setDefaultTimeout(120_000);
 
 /**
  * Everybody acts only when notified, and switches notifications off while working. A wish that is misread, or an

@@ -1,9 +1,12 @@
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { recoverPacked } from "../../../src/relay/packed-recovery.ts";
 import type { Recovery } from "../../../src/relay/recovery.ts";
 import { recoverSplit } from "../../../src/relay/split-recovery.ts";
 import { Model } from "./model.ts";
+
+/** Far beyond what they take: only a loop without an end should meet it. */
+setDefaultTimeout(120_000);
 
 /**
  * The relay stands for the device of direct mode here: what it leaves in the guest's ring is what a device would. Its

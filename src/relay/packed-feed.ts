@@ -1,0 +1,269 @@
+import { acquireFence, fullFence } from "./fences.ts";
+import { PackedSides } from "./packed-sides.ts";
+import { RingFault } from "./ring-fault.ts";
+import {
+  availFlags,
+  DESC_INDIRECT,
+  DESC_NEXT,
+  DESC_WRITE,
+  EVENT_DISABLE,
+  EVENT_ENABLE,
+  packedEventDue,
+} from "./ring-format.ts";
+
+const KEPT_FLAGS = DESC_NEXT | DESC_WRITE | DESC_INDIRECT;
+
+/** The half of a packed relay that gives the guest's chains to the device. */
+export abstract class PackedFeed extends PackedSides {
+  /** The head whose flags `forward` shows last. */
+  #heldBack = -1;
+  #heldFlags = 0;
+  /** Descriptors since a kick was last considered. */
+  #unkicked = 0;
+
+  protected override clear(): void {
+    super.clear();
+    this.#unkicked = 0;
+  }
+
+  forward(): number {
+    if (this.fault) return 0;
+    const before = this.outstanding;
+    this.#heldBack = -1;
+    try {
+      this.#feed();
+    } catch (error) {
+      this.fail(error);
+    }
+    if (this.#heldBack < 0) return 0;
+    // A release: the device can not pass the first head, so that it sees the whole batch or nothing.
+    Atomics.store(this.desc.u16, 8 * this.#heldBack + 7, this.#heldFlags);
+    const moved = this.outstanding - before;
+    this.counts.forwarded += moved;
+    return moved;
+  }
+
+  #feed(): void {
+    const { size } = this.ring;
+    this.starved = false;
+    let left = size - this.slotsInUse;
+    if (this.limited) {
+      if (this.atBoundary) return;
+      // Up to where position 0 with wrap counter 1 follows; a chain may reach beyond.
+      if (this.availWrap === 0) left = Math.min(left, size - this.availPosition);
+    }
+    const guest = this.guest;
+    let found = guest.scan(this.availPosition, this.availWrap, left);
+    try {
+      while (found > 0) {
+        const taken = this.#takeSingles(found) || this.#take(found, size - this.slotsInUse);
+        if (taken === 0) {
+          this.starved = true;
+          return;
+        }
+        found -= taken;
+        if (this.limited && this.isBoundary()) {
+          this.atBoundary = true;
+          return;
+        }
+      }
+    } finally {
+      // What a chain that was not taken has left behind.
+      if (this.freeCount > 0) this.#forget(this.freeIds[this.freeCount - 1]!);
+    }
+  }
+
+  #forget(id: number): void {
+    if (this.record.isHeld(id)) this.record.finish(id, undefined);
+    this.saved.release(id);
+  }
+
+  /**
+   * Takes up to `found` chains as long as they are one plain descriptor each; what else comes `#take` judges by a look
+   * of its own.
+   */
+  #takeSingles(found: number): number {
+    const { size } = this.ring;
+    const { desc, flags: seen } = this.guest;
+    const { u16, i32 } = desc;
+    const { firstPage, endPage } = this.view;
+    const { record, since } = this;
+    const saved = this.saved.words;
+    const ours = this.desc.i32;
+    const freeIds = this.freeIds;
+    const order = this.order;
+    let from = this.availPosition;
+    let wrap = this.availWrap;
+    let to = this.deviceAvail;
+    let toWrap = this.deviceAvailWrap;
+    let orderEnd = this.orderEnd;
+    const freeCount = this.freeCount;
+    let taken = 0;
+    for (; taken < found; taken++) {
+      const flags = seen[from]! & KEPT_FLAGS;
+      if ((flags & (DESC_NEXT | DESC_INDIRECT)) !== 0) break;
+      const low = i32[4 * from]!;
+      const high = i32[4 * from + 1]!;
+      const length = i32[4 * from + 2]!;
+      const id = freeIds[freeCount - 1 - taken]!;
+      if (!record.takeSingle(id, low, high, length, (flags & DESC_WRITE) !== 0, firstPage, endPage)) break;
+      // As SavedChains.first does it.
+      saved[4 * id] = low;
+      saved[4 * id + 1] = high;
+      saved[4 * id + 2] = length;
+      saved[4 * id + 3] = flags << 16;
+      ours[4 * to] = low;
+      ours[4 * to + 1] = high;
+      ours[4 * to + 2] = length;
+      const shown = flags | availFlags(toWrap);
+      if (this.#heldBack < 0) {
+        this.#heldBack = to;
+        this.#heldFlags = shown;
+        this.desc.u16[8 * to + 6] = id;
+      } else {
+        ours[4 * to + 3] = (shown << 16) | id;
+      }
+      this.guestIds[id] = u16[8 * from + 6]!;
+      this.slots[id] = 1;
+      since[id] = this.forwarded + taken;
+      order[orderEnd] = id;
+      if (++orderEnd === size) orderEnd = 0;
+      if (++from === size) {
+        from = 0;
+        wrap ^= 1;
+      }
+      if (++to === size) {
+        to = 0;
+        toWrap ^= 1;
+      }
+    }
+    this.availPosition = from;
+    this.availWrap = wrap;
+    this.deviceAvail = to;
+    this.deviceAvailWrap = toWrap;
+    this.orderEnd = orderEnd;
+    this.freeCount = freeCount - taken;
+    this.forwarded += taken;
+    this.outstanding += taken;
+    this.slotsInUse += taken;
+    this.#unkicked += taken;
+    return taken;
+  }
+
+  /** Counts in a chain whose descriptors are in our ring but for the flags of the first. */
+  #taken(id: number, guestId: number, slots: number, headFlags: number): void {
+    const { size } = this.ring;
+    const head = this.deviceAvail;
+    if (this.#heldBack < 0) {
+      this.#heldBack = head;
+      this.#heldFlags = headFlags;
+      this.desc.u16[8 * head + 6] = id;
+    } else {
+      this.desc.u32[4 * head + 3] = (headFlags << 16) | id;
+    }
+    this.guestIds[id] = guestId;
+    this.slots[id] = slots;
+    this.since[id] = this.forwarded++;
+    this.freeCount--;
+    this.order[this.orderEnd] = id;
+    if (++this.orderEnd === size) this.orderEnd = 0;
+    this.outstanding++;
+    this.slotsInUse += slots;
+    this.#unkicked += slots;
+    this.availPosition += slots;
+    if (this.availPosition >= size) {
+      this.availPosition -= size;
+      this.availWrap ^= 1;
+    }
+    this.deviceAvail += slots;
+    if (this.deviceAvail >= size) {
+      this.deviceAvail -= size;
+      this.deviceAvailWrap ^= 1;
+    }
+  }
+
+  /**
+   * Copies the chain at the available position into our ring.
+   * @param found descriptors from there on that `scan` has read
+   * @param room descriptors that our ring has left
+   * @returns how many descriptors the chain takes, 0 when there is no room to remember it
+   */
+  #take(found: number, room: number): number {
+    const { size } = this.ring;
+    const guest = this.guest;
+    const { u16, u32 } = guest.desc;
+    const ours = this.desc.u32;
+    const reader = this.reader;
+    const id = this.freeIds[this.freeCount - 1]!;
+    const head = this.deviceAvail;
+    let at = this.availPosition;
+    let to = head;
+    let toWrap = this.deviceAvailWrap;
+    let slots = 0;
+    let headFlags = 0;
+    let guestId = 0;
+    reader.begin(id);
+    for (;;) {
+      if (slots === room)
+        throw new RingFault("guest", `a descriptor chain at ${this.availPosition} does not end`);
+      if (slots >= found) guest.fetch(at);
+      const low = u32[4 * at]!;
+      const high = u32[4 * at + 1]!;
+      const length = u32[4 * at + 2]!;
+      guestId = u16[8 * at + 6]!;
+      const flags = guest.flags[at]! & KEPT_FLAGS;
+      let fits: boolean;
+      if (flags & DESC_INDIRECT) {
+        if (slots > 0) throw new RingFault("guest", "an indirect descriptor inside a chain of a packed ring");
+        fits = reader.table(low, high, length, flags, true);
+      } else {
+        fits = reader.buffer(low, high, length, flags);
+      }
+      if (!fits) return 0;
+      if (slots === 0) this.saved.first(id, low, high, length, flags);
+      else this.saved.add(low, high, length, flags);
+      ours[4 * to] = low;
+      ours[4 * to + 1] = high;
+      ours[4 * to + 2] = length;
+      const shown = flags | availFlags(toWrap);
+      if (slots === 0) headFlags = shown;
+      else ours[4 * to + 3] = (shown << 16) | id;
+      slots++;
+      if (++at === size) at = 0;
+      if (++to === size) {
+        to = 0;
+        toWrap ^= 1;
+      }
+      if (!(flags & DESC_NEXT)) break;
+    }
+    // §2.8.6: the last descriptor of a chain has its buffer id.
+    this.#taken(id, guestId, slots, headFlags);
+    return slots;
+  }
+
+  kickWanted(): boolean {
+    const moved = this.#unkicked;
+    if (this.fault || moved === 0) return false;
+    this.#unkicked = 0;
+    fullFence();
+    const { u16 } = this.device;
+    const flags = u16[1]! & 3;
+    if (flags === EVENT_ENABLE) return true;
+    if (flags === EVENT_DISABLE) return false;
+    acquireFence();
+    return packedEventDue(u16[0]!, this.deviceAvail, this.deviceAvailWrap, moved, this.ring.size);
+  }
+
+  setGuestKicks(on: boolean): boolean {
+    if (this.fault) return false;
+    try {
+      this.guest.writeKickWish(on, this.availPosition, this.availWrap);
+      if (!on) return false;
+      fullFence();
+      return !this.atBoundary && this.guest.isAvail(this.availPosition, this.availWrap);
+    } catch (error) {
+      this.fail(error);
+      return false;
+    }
+  }
+}

@@ -1,0 +1,108 @@
+import { OperatorError } from "../hw/operator-error.ts";
+import { type DevicePart, packedDeviceMemory } from "./device-memory.ts";
+import { PackedGuestRing } from "./packed-guest-ring.ts";
+import type { RelayLogging, RelayOptions, RingPosition, RingRelay } from "./relay.ts";
+import { RelayBase } from "./relay-base.ts";
+import { faultOf } from "./ring-fault.ts";
+import { SavedChains } from "./saved-chains.ts";
+
+/** Where both sides of a packed relay stand, and the chains in between. */
+export abstract class PackedSides extends RelayBase {
+  readonly deviceQueue: RingRelay["deviceQueue"];
+  protected readonly desc: DevicePart;
+  /** Event suppression areas: what we want of the device, what the device wants of us. */
+  protected readonly driver: DevicePart;
+  protected readonly device: DevicePart;
+  protected readonly saved: SavedChains;
+  /** By buffer id of ours: the guest's id, ring descriptors taken. */
+  protected readonly guestIds: Uint16Array;
+  protected readonly slots: Uint16Array;
+  protected readonly freeIds: Uint16Array;
+  protected freeCount = 0;
+  /** Chains in the order they were forwarded; what the device holds when it completes in order. */
+  protected readonly order: Uint16Array;
+  protected orderFirst = 0;
+  protected orderEnd = 0;
+  protected guest: PackedGuestRing;
+  protected slotsInUse = 0;
+  protected availPosition = 0;
+  protected availWrap = 1;
+  protected usedPosition = 0;
+  protected usedWrap = 1;
+  protected deviceAvail = 0;
+  protected deviceAvailWrap = 1;
+  protected deviceUsed = 0;
+  protected deviceUsedWrap = 1;
+
+  /** @throws OperatorError when the ring is not in guest memory or its size is none of a packed ring */
+  protected constructor(options: RelayOptions) {
+    const { ring, memory, buffer, offset } = options;
+    const { size } = ring;
+    if (!Number.isInteger(size) || size < 1 || size > 32768) {
+      throw new OperatorError(`a packed ring of ${size} entries`, {
+        why: "it must have 1 to 32768",
+        kind: "protocol",
+      });
+    }
+    super(options);
+    ({
+      desc: this.desc,
+      driver: this.driver,
+      device: this.device,
+    } = packedDeviceMemory(buffer, offset, size));
+    this.deviceQueue = { desc: this.desc.iova, driver: this.driver.iova, device: this.device.iova };
+    this.saved = new SavedChains(size);
+    this.guestIds = new Uint16Array(size);
+    this.slots = new Uint16Array(size);
+    this.freeIds = new Uint16Array(size);
+    this.order = new Uint16Array(size);
+    this.guest = new PackedGuestRing(memory, ring);
+  }
+
+  protected clear(): void {
+    const { size } = this.ring;
+    this.desc.u32.fill(0);
+    this.driver.u32.fill(0);
+    this.device.u32.fill(0);
+    this.reset();
+    this.saved.clear();
+    for (let i = 0; i < size; i++) this.freeIds[i] = size - 1 - i;
+    this.freeCount = size;
+    this.orderFirst = 0;
+    this.orderEnd = 0;
+    this.slotsInUse = 0;
+    this.deviceAvail = 0;
+    this.deviceAvailWrap = 1;
+    this.deviceUsed = 0;
+    this.deviceUsedWrap = 1;
+  }
+
+  protected isBoundary(): boolean {
+    return this.availPosition === 0 && this.availWrap === 1;
+  }
+
+  setLogging(logging: RelayLogging | undefined): void {
+    this.logging = logging;
+    this.guest.logging = logging;
+  }
+
+  limitFeed(on: boolean): void {
+    this.limited = on;
+    this.atBoundary = on && this.isBoundary();
+  }
+
+  base(): RingPosition {
+    const [position, wrap] = [this.usedPosition, this.usedWrap];
+    return { availPosition: position, availWrap: wrap, usedPosition: position, usedWrap: wrap };
+  }
+
+  rebind(): void {
+    this.view.refresh();
+    try {
+      this.guest = faultOf(() => new PackedGuestRing(this.memory, this.ring));
+      this.guest.logging = this.logging;
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+}

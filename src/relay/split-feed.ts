@@ -1,0 +1,188 @@
+import { OperatorError } from "../hw/operator-error.ts";
+import { FREE, MORE } from "./chain-record.ts";
+import { type DevicePart, splitDeviceMemory } from "./device-memory.ts";
+import { fullFence } from "./fences.ts";
+import type { RelayOptions, RingRelay } from "./relay.ts";
+import { RelayBase } from "./relay-base.ts";
+import { RingFault } from "./ring-fault.ts";
+import { DESC_INDIRECT, DESC_NEXT, DESC_WRITE, splitEventDue, USED_NO_NOTIFY } from "./ring-format.ts";
+import { SplitGuestRing } from "./split-guest-ring.ts";
+
+/** The half of a split relay that gives the guest's chains to the device. */
+export abstract class SplitFeed extends RelayBase {
+  readonly deviceQueue: RingRelay["deviceQueue"];
+  protected readonly mask: number;
+  protected readonly avail: DevicePart;
+  protected readonly used: DevicePart;
+  protected guest: SplitGuestRing;
+  /** The guest's side: next entry to forward, next used element to write. */
+  protected availIndex = 0;
+  protected usedIndex = 0;
+  /** The device's side, likewise; and where each side stood when notification was last considered. */
+  protected deviceAvail = 0;
+  protected deviceUsed = 0;
+  protected kickedAt = 0;
+
+  /** @throws OperatorError when the ring is not in guest memory or its size is none of a split ring */
+  protected constructor(options: RelayOptions) {
+    const { ring, memory, buffer, offset } = options;
+    const { size } = ring;
+    if (size < 1 || size > 32768 || (size & (size - 1)) !== 0) {
+      throw new OperatorError(`a split ring of ${size} entries`, {
+        why: "it must be a power of two up to 32768",
+        kind: "protocol",
+      });
+    }
+    super(options);
+    this.mask = size - 1;
+    ({ avail: this.avail, used: this.used } = splitDeviceMemory(buffer, offset, size));
+    this.deviceQueue = { desc: ring.descGpa, driver: this.avail.iova, device: this.used.iova };
+    this.guest = new SplitGuestRing(memory, ring);
+  }
+
+  forward(): number {
+    if (this.fault) return 0;
+    const before = this.deviceAvail;
+    try {
+      this.#feed();
+    } catch (error) {
+      this.fail(error);
+    }
+    const moved = (this.deviceAvail - before) & 0xffff;
+    if (moved > 0) {
+      // A release: heads first.
+      Atomics.store(this.avail.u16, 1, this.deviceAvail);
+      this.outstanding += moved;
+      this.counts.forwarded += moved;
+    }
+    return moved;
+  }
+
+  #feed(): void {
+    const guest = this.guest;
+    const { size } = this.ring;
+    const seen = guest.availIndex(this.availIndex);
+    let count = (seen - this.availIndex) & 0xffff;
+    if (count === 0) return;
+    // §2.7.13: a driver never has more entries available than the ring has slots.
+    if (count + this.outstanding > size) {
+      throw new RingFault(
+        "guest",
+        `the available index went from ${this.availIndex} to ${seen} with ${this.outstanding} entries in use in a ring of ${size}`,
+      );
+    }
+    if (this.limited) count = this.#upToBoundary(count);
+    guest.pullHeads(this.availIndex, count);
+    this.starved = false;
+    const heads = guest.avail.u16;
+    const ours = this.avail.u16;
+    const { since } = this;
+    const { words } = this.record;
+    const mask = this.mask;
+    const first = this.availIndex;
+    const deviceFirst = this.deviceAvail;
+    let done = 0;
+    try {
+      for (; done < count; done++) {
+        const head = heads[2 + ((first + done) & mask)]!;
+        if (head > mask) throw new RingFault("guest", `head ${head} is available in a ring of ${size}`);
+        if (words[4 * head + MORE] !== FREE) {
+          throw new RingFault("guest", `head ${head} is available again while it is in use`);
+        }
+        if (!this.#takeSingle(head) && !this.#take(head)) {
+          this.starved = true;
+          break;
+        }
+        since[head] = this.forwarded++;
+        ours[2 + ((deviceFirst + done) & mask)] = head;
+      }
+    } finally {
+      this.availIndex = (first + done) & 0xffff;
+      this.deviceAvail = (deviceFirst + done) & 0xffff;
+    }
+  }
+
+  /** Entries that may be forwarded until the index of a fresh ring. */
+  #upToBoundary(count: number): number {
+    if (this.atBoundary) return 0;
+    const left = 65536 - this.availIndex;
+    if (count < left) return count;
+    this.atBoundary = true;
+    return left;
+  }
+
+  /** Takes the chain at `head` if it is one plain descriptor; otherwise `#take` judges it by a look of its own. */
+  #takeSingle(head: number): boolean {
+    const { i32, copied } = this.guest.desc;
+    const at = 4 * head;
+    const rest = i32[at + 3]!;
+    if (copied || (rest & (DESC_NEXT | DESC_INDIRECT)) !== 0) return false;
+    const { firstPage, endPage } = this.view;
+    const write = (rest & DESC_WRITE) !== 0;
+    return this.record.takeSingle(head, i32[at]!, i32[at + 1]!, i32[at + 2]!, write, firstPage, endPage);
+  }
+
+  /** Checks the chain at `head` and notes its writable buffers; false when there is no room. Throws RingFault. */
+  #take(head: number): boolean {
+    const { reader, record } = this;
+    const { size } = this.ring;
+    const { u32 } = this.guest.desc;
+    let fits = false;
+    reader.begin(head);
+    try {
+      for (let at = head; ; ) {
+        this.guest.pullDescriptor(at);
+        const low = u32[4 * at]!;
+        const high = u32[4 * at + 1]!;
+        const length = u32[4 * at + 2]!;
+        const rest = u32[4 * at + 3]!;
+        const flags = rest & 0xffff;
+        if (flags & DESC_INDIRECT) {
+          fits = reader.table(low, high, length, flags, false);
+          return fits;
+        }
+        if (!reader.buffer(low, high, length, flags)) return false;
+        if (!(flags & DESC_NEXT)) {
+          fits = true;
+          return true;
+        }
+        at = rest >>> 16;
+        if (at >= size) throw new RingFault("guest", `descriptor ${at} follows in a ring of ${size}`);
+      }
+    } finally {
+      if (!fits) record.finish(head, undefined);
+    }
+  }
+
+  kickWanted(): boolean {
+    const now = this.deviceAvail;
+    const old = this.kickedAt;
+    if (this.fault || now === old) return false;
+    this.kickedAt = now;
+    fullFence();
+    const { u16 } = this.used;
+    if (!this.ring.eventIdx) return (u16[0]! & USED_NO_NOTIFY) === 0;
+    return splitEventDue(u16[2 + 4 * this.ring.size]!, now, old);
+  }
+
+  setGuestKicks(on: boolean): boolean {
+    if (this.fault) return false;
+    const guest = this.guest;
+    try {
+      // With event idx the index that was passed long ago keeps the guest quiet.
+      if (!this.ring.eventIdx) guest.writeUsedFlags(on ? 0 : USED_NO_NOTIFY);
+      else if (on) guest.writeAvailEvent(this.availIndex);
+      if (!on) return false;
+      fullFence();
+      return !this.atBoundary && guest.availIndex(this.availIndex) !== this.availIndex;
+    } catch (error) {
+      this.fail(error);
+      return false;
+    }
+  }
+
+  limitFeed(on: boolean): void {
+    this.limited = on;
+    this.atBoundary = on && this.availIndex === 0;
+  }
+}
