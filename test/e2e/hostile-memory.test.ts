@@ -40,6 +40,14 @@ async function refusesTable(log: RegExp, regions: RegionDescription[], fds: numb
     await stage.refuses({ request: ADD_MEM_REG, payload: memReg(regions[0]!), fds, log });
 }
 
+stage.item(15, "an empty table", () =>
+  stage.refuses({
+    request: SET_MEM_TABLE,
+    payload: memTable([]),
+    fds: [],
+    log: /without regions/,
+  }),
+);
 stage.item(15, "nine regions", () =>
   stage.refuses({
     request: SET_MEM_TABLE,

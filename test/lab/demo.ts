@@ -58,7 +58,9 @@ export default scenario({
     lab.equal("pings that the guest answered", await peer.ping("10.0.0.2", PINGS), PINGS);
     lab.equal("QEMU ends with 0", await guest.quit(), 0);
     lab.equal("vdpactl ends with 0", await daemon.stop(), 0);
-    lab.note("vdpactl gave a NIC to two front-ends, one after the other. No packet passed through vdpactl itself:");
+    lab.note(
+      "vdpactl gave a NIC to two front-ends, one after the other. No packet passed through vdpactl itself:",
+    );
     show(daemon.stderr.text.match(/^queue .*$/gm)?.join("\n") ?? "");
   },
 });

@@ -28,7 +28,7 @@ async function wholeLife(lab: Lab, peer: Peer, pairs: number): Promise<void> {
     lab.equal(name("pairs in use"), channels.match(/Current[\s\S]*Combined:\s+(\d+)/)?.[1], String(pairs));
   }
   lab.equal(name("pings of the peer answered"), await peer.ping(ADDRESS, PINGS), PINGS);
-  const sums = await transfer(guest, peer, FILE_BYTES);
+  const sums = await transfer(guest, ADDRESS, peer, FILE_BYTES);
   lab.equal(name("checksum of the file fetched"), sums.downloaded, sums.original);
   lab.equal(name("checksum of the file sent back"), sums.uploaded, sums.original);
   await guest.reloadDriver();

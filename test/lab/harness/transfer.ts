@@ -17,19 +17,24 @@ export interface Checksums {
 
 const sum = (text: string) => text.trim().split(/\s+/)[0] ?? "";
 
-/** The guest fetches `bytes` random bytes from the peer and sends them back. */
-export async function transfer(guest: Guest, peer: Peer, bytes: number): Promise<Checksums> {
+/** The guest fetches `bytes` random bytes from the peer, and the peer fetches them back. */
+export async function transfer(
+  guest: Guest,
+  guestAddress: string,
+  peer: Peer,
+  bytes: number,
+): Promise<Checksums> {
   const folder = "/tmp/served";
   mkdirSync(folder, { recursive: true });
   writeFileSync(`${folder}/file`, randomBytes(bytes));
   const server = new Program("web-server", peer.argv("busybox", "httpd", "-f", "-p", "80", "-h", folder));
-  await listening(peer, 80);
+  await listening(peer);
   await guest.run(`wget -q -O /tmp/file http://${peer.address}/file`, SECONDS);
   await server.stop();
-  const receiver = new Program("receiver", peer.argv("sh", "-c", `busybox nc -l -p 81 > ${folder}/returned`));
-  await listening(peer, 81);
-  await guest.run(`nc ${peer.address} 81 < /tmp/file`, SECONDS);
-  await receiver.exited;
+  // The other way the guest serves what it fetched.
+  await guest.run("httpd -p 80 -h /tmp");
+  await peer.run("busybox", "wget", "-q", "-O", `${folder}/returned`, `http://${guestAddress}/file`);
+  await guest.run("killall httpd");
   return {
     original: sum(await peer.run("sha256sum", `${folder}/file`)),
     downloaded: sum(await guest.run("sha256sum /tmp/file")),
@@ -37,7 +42,7 @@ export async function transfer(guest: Guest, peer: Peer, bytes: number): Promise
   };
 }
 
-async function listening(peer: Peer, port: number): Promise<void> {
+async function listening(peer: Peer): Promise<void> {
   const sockets = peer.argv("ss", "--listening", "--tcp", "--numeric", "--no-header");
-  await until(`port ${port}`, async () => (await attempt(sockets)).stdout.includes(`:${port} `));
+  await until("the web server", async () => (await attempt(sockets)).stdout.includes(":80 "));
 }
