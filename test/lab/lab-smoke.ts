@@ -5,8 +5,10 @@ import { Guest } from "./harness/guest.ts";
 import { hugepages } from "./harness/hugepages.ts";
 import type { Lab } from "./harness/lab.ts";
 import { answers, Peer } from "./harness/network.ts";
+import { Program } from "./harness/program.ts";
 import { scenario } from "./harness/scenario.ts";
 import { Testpmd } from "./harness/testpmd.ts";
+import { listening } from "./harness/transfer.ts";
 import { until } from "./harness/until.ts";
 
 const FRAMES = 10_000;
@@ -53,11 +55,27 @@ async function pingsThroughVfio(lab: Lab): Promise<void> {
   lab.check("vfio: the kernel has its interface back", (await left.interface()) !== "", left.driver);
 }
 
+/** More buffers than a ring has, many times over. */
+const FILE_MEBIBYTES = "16";
+
+/** Fetches a file from the other's web server; true when its checksum is right. */
+async function fetches(to: Peer, from: Peer): Promise<boolean> {
+  const sum = async (file: string) => (await command("sha256sum", file)).split(" ")[0];
+  await command("dd", "if=/dev/urandom", "of=/tmp/served", "bs=1M", `count=${FILE_MEBIBYTES}`);
+  const server = new Program("web-server", from.argv("busybox", "httpd", "-f", "-p", "80", "-h", "/tmp"));
+  await listening(from);
+  await to.run("busybox", "wget", "-q", "-O", "/tmp/fetched", `http://${from.address}/served`);
+  await server.stop();
+  return (await sum("/tmp/fetched")) === (await sum("/tmp/served"));
+}
+
 /** With several pairs the wire is a bridge; both ends are kernels here, in namespaces of their own. */
 async function pingsOverBridge(lab: Lab): Promise<void> {
   const near = await Peer.create("near", lab.device("bridged-left"), "10.1.0.1");
   const far = await Peer.create("far", lab.device("bridged-right"), "10.1.0.2");
   lab.equal("bridge: pings answered", await near.ping("10.1.0.2", 5), 5);
+  lab.check("bridge: a file from far to near has its checksum", await fetches(near, far));
+  lab.check("bridge: a file from near to far has its checksum", await fetches(far, near));
   const channels = await far.run("ethtool", "--show-channels", far.link);
   lab.equal("bridge: queue pairs of the NIC", channels.match(/Combined:\s+(\d+)/)?.[1], "4");
   await near.remove();

@@ -17,7 +17,7 @@ function iommuArguments(kind: VmShape["iommu"]): string[] {
   switch (kind ?? "intel") {
     case "intel":
       // 48 bits: DPDK's virtio-user maps its own process addresses, which need 47.
-      return ["-device", "intel-iommu,intremap=on,caching-mode=on,device-iotlb=on,aw-bits=48"];
+      return ["-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48"];
     case "virtio":
       return ["-device", "virtio-iommu-pci,bus=pcie.0,addr=0x7"];
     case "none":
@@ -37,7 +37,7 @@ function kernelParameters(shape: VmShape, scenario: string, shell: boolean): str
     "console=ttyS0 quiet panic=-1 mitigations=off",
     // Under emulation on a busy machine the clock checks fail by chance; these skip them.
     "tsc=reliable no_timer_check nowatchdog rcupdate.rcu_cpu_stall_suppress=1",
-    iommu === "intel" ? "intel_iommu=on iommu=nopt" : "",
+    iommu === "intel" ? "intel_iommu=on iommu=pt" : "",
     `lab.scenario=${scenario} lab.modules=${modules.join(",")}`,
     shell ? "lab.shell" : "",
   ].join(" ");

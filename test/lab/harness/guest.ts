@@ -52,7 +52,10 @@ export class Guest {
     const monitor = `/tmp/${options.name}.qmp`;
     const program = new Program(options.name, [
       ...["qemu-system-x86_64", "-M", "pc", "-nodefaults", "-no-user-config", "-display", "none"],
-      ...["-accel", "tcg,tb-size=128", "-cpu", "qemu64", "-m", size],
+      ...["-accel", "tcg,thread=multi,tb-size=128", "-cpu", "qemu64", "-m", size],
+      // For a machine that can have one CPU only, TCG leaves memory barriers out. The guest would then now and then
+      // miss that the device sleeps, and not kick it: the device is another process here.
+      ...["-smp", "1,maxcpus=2"],
       ...["-object", `memory-backend-memfd,id=ram,size=${size},share=on`, "-machine", "memory-backend=ram"],
       ...["-kernel", `${NESTED}/vmlinux`, "-initrd", `${NESTED}/initramfs.cpio`],
       // reboot=t: a triple fault, which needs neither ACPI nor a keyboard controller.

@@ -42,7 +42,8 @@ export async function transfer(
   };
 }
 
-async function listening(peer: Peer): Promise<void> {
+/** Waits for a web server in the peer's namespace. */
+export async function listening(peer: Peer): Promise<void> {
   const sockets = peer.argv("ss", "--listening", "--tcp", "--numeric", "--no-header");
   await until("the web server", async () => (await attempt(sockets)).stdout.includes(":80 "));
 }
