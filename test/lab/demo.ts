@@ -13,7 +13,7 @@ const SOCKET = "/tmp/demo.sock";
 export default scenario({
   summary: "a real virtio NIC, served through VFIO to DPDK and to a QEMU guest",
   usesVdpactl: true,
-  timeoutSeconds: 600,
+  timeoutSeconds: 1800,
   vm: {
     devices: [
       { kind: "nic", name: "served", wire: "short", packed: true },

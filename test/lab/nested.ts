@@ -43,7 +43,7 @@ async function wholeLife(lab: Lab, peer: Peer, pairs: number): Promise<void> {
 export default scenario({
   summary: "a nested QEMU guest: boot, ping, file transfer, driver reload, reboot; then with two queue pairs",
   usesVdpactl: true,
-  timeoutSeconds: 900,
+  timeoutSeconds: 2400,
   vm: {
     devices: [
       { kind: "nic", name: "served", wire: "wide", pairs: 2 },

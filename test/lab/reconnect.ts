@@ -64,7 +64,7 @@ async function killed(lab: Lab, daemon: Program, rest: Footprint): Promise<void>
 export default scenario({
   summary: "fifty front-ends come and go, one is killed: no fd, mapping or memory is left",
   usesVdpactl: true,
-  timeoutSeconds: 900,
+  timeoutSeconds: 2400,
   vm: {
     devices: [
       { kind: "nic", name: "served", wire: "short", packed: true },

@@ -8,7 +8,7 @@ import { type Outcome, OutcomeReader } from "../outcome.ts";
 import { commandLine, type VmFiles } from "./command-line.ts";
 import { logDisk, takeLogs } from "./log-disk.ts";
 
-const DEFAULT_TIMEOUT_SECONDS = 600;
+const DEFAULT_TIMEOUT_SECONDS = 1800;
 
 export interface Boot {
   parts: Parts;

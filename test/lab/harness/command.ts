@@ -6,7 +6,7 @@ export interface Finished {
   stderr: string;
 }
 
-const LIMIT_SECONDS = 120;
+const LIMIT_SECONDS = 400;
 
 /** Never throws for an exit code; 124 means that it ran into the limit. */
 export async function attempt(argv: string[], limitSeconds = LIMIT_SECONDS): Promise<Finished> {

@@ -21,7 +21,7 @@ export interface GuestAnswer {
   output: string;
 }
 
-const BOOT_SECONDS = 240;
+const BOOT_SECONDS = 600;
 
 const NESTED = "/lab/nested";
 

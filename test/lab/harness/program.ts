@@ -8,7 +8,7 @@ export const logFolder = process.env["LAB_LOGS"] ?? "/logs";
 const running = new Set<Program>();
 const named = new Map<string, number>();
 
-const STOP_SECONDS = 30;
+const STOP_SECONDS = 120;
 
 export class Program {
   readonly stdout: TextStream;

@@ -7,7 +7,7 @@ import type { Peer } from "./network.ts";
 import { Program } from "./program.ts";
 import { until } from "./until.ts";
 
-const SECONDS = 180;
+const SECONDS = 600;
 
 export interface Checksums {
   original: string;
