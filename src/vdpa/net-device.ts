@@ -12,12 +12,13 @@ import type { GuestMemory } from "../memory/guest-memory.ts";
 import { allocateIova } from "../memory/iova-allocator.ts";
 import type { Counters } from "./counters.ts";
 import { DeviceHealth } from "./device-health.ts";
-import { DirectRing, describeQueue, type QueueState } from "./direct-ring.ts";
 import { type DoorbellPolicy, Doorbells } from "./doorbells.ts";
 import { offeredToFrontEnd, wantedFromDevice } from "./feature-sets.ts";
 import { Interrupts } from "./interrupts.ts";
 import { NetControl } from "./net-control.ts";
-import { describeBase, isFreshBase, ringPosition } from "./ring-base.ts";
+import { type DatapathPolicy, describeQueue, type QueueState, type Ring } from "./ring.ts";
+import { describeBase, isFreshBase } from "./ring-base.ts";
+import { RingFactory } from "./ring-factory.ts";
 import type { VdpaDevice, VringConfig } from "./vdpa-device.ts";
 
 const DEFAULT_MAX_MTU = 65535;
@@ -32,9 +33,10 @@ export interface NetDeviceOptions {
   /** Virtio feature bits that may be offered. */
   readonly featuresMask: bigint;
   readonly doorbells: DoorbellPolicy;
+  readonly datapath: DatapathPolicy;
 }
 
-/** A virtio network device in direct mode: the device works on the guest's own rings. */
+/** A virtio network device, whose rings are each the guest's own (direct) or relayed. */
 export class VirtioNetDevice implements VdpaDevice {
   readonly type = "net";
   readonly maxQueues: number;
@@ -49,7 +51,9 @@ export class VirtioNetDevice implements VdpaDevice {
   readonly #interrupts: Interrupts;
   readonly #control: NetControl;
   readonly #health: DeviceHealth;
-  readonly #rings = new Map<number, DirectRing>();
+  readonly #rings = new Map<number, Ring>();
+  readonly #factory: RingFactory;
+  readonly #unwatchMemory: () => void;
   #controlBuffer: DmaBuffer | undefined;
   /** Negotiated with the device at its last start. */
   #negotiated = 0n;
@@ -83,6 +87,13 @@ export class VirtioNetDevice implements VdpaDevice {
     );
     this.#control = new NetControl(options.log);
     this.#health = new DeviceHealth(transport, options.log, options.counters);
+    this.#factory = new RingFactory(
+      { ...options, transport, doorbells: this.#doorbells, interrupts: this.#interrupts },
+      options.datapath,
+    );
+    this.#unwatchMemory = this.memory.watch(() => {
+      for (const ring of this.#rings.values()) ring.rebind();
+    });
   }
 
   #offeredPairs(wanted: number | undefined): number {
@@ -124,11 +135,12 @@ export class VirtioNetDevice implements VdpaDevice {
 
   baseProblem(features: bigint, base: number): string | undefined {
     const packed = F.hasFeature(features, F.VIRTIO_F_RING_PACKED);
-    if (isFreshBase(packed, base)) return undefined;
-    return (
-      `the ring would have to start at ${describeBase(packed, base)}, but a virtio device can only start a ring ` +
-      "from its beginning and this version does not relay rings yet"
-    );
+    if (this.#factory.canRelay || isFreshBase(packed, base)) return undefined;
+    const why =
+      this.#factory.policy === "direct"
+        ? "relaying rings, which this would take, is switched off (--datapath direct)"
+        : "rings of the legacy register layout can not be relayed";
+    return `the ring would have to start at ${describeBase(packed, base)}, but a virtio device can only start a ring from its beginning, and ${why}`;
   }
 
   configure(features: bigint, vrings: readonly VringConfig[]): void {
@@ -196,25 +208,31 @@ export class VirtioNetDevice implements VdpaDevice {
   }
 
   #setUpRing(vring: VringConfig): void {
-    const { transport } = this;
-    const ring = new DirectRing(
-      { transport, doorbells: this.#doorbells, interrupts: this.#interrupts },
-      vring,
-    );
-    ring.setUp();
+    const ring = this.#factory.create(vring, this.#negotiated);
     this.#rings.set(vring.index, ring);
+    try {
+      ring.setUp();
+    } catch (error) {
+      this.#rings.delete(vring.index);
+      ring.finish();
+      throw error;
+    }
   }
 
   stopVring(index: number): number {
     const ring = this.#rings.get(index);
     if (!ring) return 0;
     this.#rings.delete(index);
-    if (this.#live) this.#stopOnDevice(index);
-    return ringPosition(this.memory, ring.config, F.hasFeature(this.#negotiated, F.VIRTIO_F_RING_PACKED));
+    try {
+      ring.cut();
+      if (this.#live) this.#stopOnDevice(index);
+    } finally {
+      ring.finish();
+    }
+    return ring.position();
   }
 
   #stopOnDevice(index: number): void {
-    this.#doorbells.disconnect(index);
     if (this.#rings.size > 0 && F.hasFeature(this.#negotiated, F.VIRTIO_F_RING_RESET)) {
       this.#control.setEnabled([[index, false]]);
       this.transport.resetQueue(index);
@@ -245,13 +263,19 @@ export class VirtioNetDevice implements VdpaDevice {
   }
 
   stop(): void {
-    this.#rings.clear();
-    this.#halt();
+    const rings = [...this.#rings.values()];
+    try {
+      this.#halt();
+    } finally {
+      this.#rings.clear();
+      for (const ring of rings) ring.finish();
+    }
   }
 
   /** Resets the device. Rings that are not stopped one by one stay known, as interrupted. */
   #halt(): void {
     this.#live = false;
+    for (const ring of this.#rings.values()) ring.cut();
     this.#doorbells.disconnectAll();
     this.#interrupts.disable();
     this.#control.stop();
@@ -283,7 +307,9 @@ export class VirtioNetDevice implements VdpaDevice {
     return this.transport.fn.vfioFds?.device;
   }
 
+  /** The doorbell of a relayed ring is ours: the device does not know the guest's entries. */
   getNotifyArea(index: number): MappablePage | undefined {
+    if (this.#rings.get(index)?.mode === "relay") return undefined;
     return this.transport.doorbellPage(index);
   }
 
@@ -299,6 +325,7 @@ export class VirtioNetDevice implements VdpaDevice {
   /** Stops the device and frees what this object holds; memory and registers are their owners'. */
   close(): void {
     this.stop();
+    this.#unwatchMemory();
     this.#interrupts.close();
   }
 }

@@ -65,7 +65,7 @@ export class Guest {
   readonly interrupts: number[] = [];
 
   private constructor(
-    readonly fe: FrontEnd,
+    public fe: FrontEnd,
     readonly regions: Region[],
     options: GuestOptions,
   ) {
@@ -122,6 +122,25 @@ export class Guest {
   async start(): Promise<void> {
     await this.#sequence.start(this.fe, this.machine, this.features);
     for (const pair of this.pairs) pair.refill();
+  }
+
+  /** Negotiates on a new connection of the same guest, whose rings stay as they are; `resume` starts them. */
+  async reconnect(channel: Channel): Promise<void> {
+    this.fe.close();
+    this.fe = new FrontEnd(channel);
+    this.features = await this.#sequence.connect(this.fe, this.machine);
+  }
+
+  /** Stops all rings and resets the device, but the driver keeps its rings: QEMU's `stop`. */
+  async pause(): Promise<void> {
+    this.machine.bases = await this.#sequence.stop(this.fe, this.machine);
+  }
+
+  /** Goes on where `pause` left the rings, or where another front-end did: QEMU's `cont`. */
+  async resume(bases = this.machine.bases): Promise<void> {
+    this.machine.bases = bases;
+    await this.#sequence.start(this.fe, this.machine, this.features);
+    this.machine.bases = undefined;
   }
 
   /** Stops all rings and resets the device, as a driver's unload does; returns the rings' positions. */
