@@ -57,17 +57,11 @@ export function directPosition(
     found.kind === "recovered"
       ? baseOf(traits.packed, found.position)
       : ringPosition(memory, vring, traits.packed);
-  const untouched = found.kind !== "recovered" && isUntouched(memory, vring, traits);
-  if ((found.kind === "recovered" && found.verified) || untouched) return base;
+  if (found.kind === "recovered" && found.verified) return base;
   const why =
     found.kind === "recovered"
       ? "its entries in flight are right only if the device completed in order"
       : found.reason;
   log.warn(`queue ${vring.index}: the position at which it stops is not certain: ${why}`);
   return base;
-}
-
-/** Whether nothing was ever made available in this packed ring. */
-function isUntouched(memory: GuestMemory, vring: VringConfig, traits: RingTraits): boolean {
-  return traits.packed && memory.read(vring.descGpa, 16 * vring.size).every((byte) => byte === 0);
 }

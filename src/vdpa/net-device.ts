@@ -10,8 +10,10 @@ import { readNetConfig } from "../hw/virtio/net-config.ts";
 import type { VirtioTransport } from "../hw/virtio/transport.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { allocateIova } from "../memory/iova-allocator.ts";
+import { awaitPosition } from "./await-position.ts";
 import type { Counters } from "./counters.ts";
 import { DeviceHealth } from "./device-health.ts";
+import { ringTraits } from "./direct-position.ts";
 import { type DoorbellPolicy, Doorbells } from "./doorbells.ts";
 import { offeredToFrontEnd, wantedFromDevice } from "./feature-sets.ts";
 import { Interrupts } from "./interrupts.ts";
@@ -19,7 +21,7 @@ import { NetControl } from "./net-control.ts";
 import { type DatapathPolicy, describeQueue, type QueueState, type Ring } from "./ring.ts";
 import { describeBase, isFreshBase } from "./ring-base.ts";
 import { RingFactory } from "./ring-factory.ts";
-import type { VdpaDevice, VringConfig } from "./vdpa-device.ts";
+import type { DeviceLogging, VdpaDevice, VringConfig } from "./vdpa-device.ts";
 
 const DEFAULT_MAX_MTU = 65535;
 
@@ -55,7 +57,8 @@ export class VirtioNetDevice implements VdpaDevice {
   readonly #factory: RingFactory;
   readonly #unwatchMemory: () => void;
   #controlBuffer: DmaBuffer | undefined;
-  /** Negotiated with the device at its last start. */
+  /** What the front-end chose at the last start, and what was negotiated with the device. */
+  #chosen = 0n;
   #negotiated = 0n;
   /** Started and not reset since. */
   #live = false;
@@ -90,6 +93,7 @@ export class VirtioNetDevice implements VdpaDevice {
     this.#factory = new RingFactory(
       { ...options, transport, doorbells: this.#doorbells, interrupts: this.#interrupts },
       options.datapath,
+      (ring) => this.#takeBack(ring),
     );
     this.#unwatchMemory = this.memory.watch(() => {
       for (const ring of this.#rings.values()) ring.rebind();
@@ -166,6 +170,7 @@ export class VirtioNetDevice implements VdpaDevice {
       });
     }
     const accepted = negotiate(this.transport, wanted);
+    this.#chosen = features;
     this.#negotiated = accepted;
     this.#live = true;
     const multiqueue = F.hasFeature(accepted, F.VIRTIO_NET_F_MQ);
@@ -260,6 +265,89 @@ export class VirtioNetDevice implements VdpaDevice {
 
   setVringCall(index: number, fd: number): void {
     this.#rings.get(index)?.setCall(fd, this.#live);
+  }
+
+  get canLog(): boolean {
+    return this.#factory.canRelay;
+  }
+
+  setLogging(logging: DeviceLogging | undefined): void {
+    const before = this.#factory.logging;
+    this.#logRings(logging);
+    if (!this.#live) return;
+    try {
+      this.#relayLoggedRings();
+    } catch (error) {
+      this.#logRings(before);
+      throw error;
+    }
+  }
+
+  #logRings(logging: DeviceLogging | undefined): void {
+    this.#factory.logging = logging;
+    for (const ring of this.#rings.values()) ring.setLogging(this.#factory.loggingOf(ring.index));
+  }
+
+  /** What the device writes itself can not be logged: the rings that are to be go on relayed. */
+  #relayLoggedRings(): void {
+    const direct = [...this.#rings.values()].filter(
+      (ring) => ring.mode === "direct" && this.#factory.loggingOf(ring.index),
+    );
+    if (direct.length === 0) return;
+    const traits = ringTraits(this.#negotiated);
+    if (F.hasFeature(this.#negotiated, F.VIRTIO_F_RING_RESET)) {
+      for (const ring of direct) {
+        awaitPosition([ring], this.memory, traits);
+        this.#orStop(() => this.#moveRing(ring, () => ring.position()));
+      }
+    } else {
+      awaitPosition(direct, this.memory, traits);
+      this.#orStop(() => this.#replay());
+    }
+  }
+
+  /** Takes a ring from the device and gives it back as the factory makes it now. */
+  #moveRing(ring: Ring, base: () => number): void {
+    const { index } = ring;
+    ring.cut();
+    this.transport.resetQueue(index);
+    this.#interrupts.disconnect(index);
+    ring.finish();
+    this.#setUpRing({ ...ring.config, base: base() });
+    const moved = this.#rings.get(index)!;
+    moved.connect();
+    this.#log.info(describeQueue(moved.state()));
+  }
+
+  /** The device can go on with a relayed ring by itself. */
+  #takeBack(ring: Ring): void {
+    try {
+      this.#orStop(() => this.#moveRing(ring, () => ring.position()));
+    } catch (error) {
+      this.#log.error(`queue ${ring.index} was not given back to the device: ${messageOf(error)}`);
+    }
+  }
+
+  /** Where single queues can not be reset: the whole device is, and told everything anew. */
+  #replay(): void {
+    const rings = [...this.#rings.values()];
+    this.#halt();
+    for (const ring of rings) ring.finish();
+    this.#rings.clear();
+    this.#start(
+      this.#chosen,
+      rings.map((ring) => ({ ...ring.config, base: ring.position() })),
+    );
+  }
+
+  /** A device that was changed only in part can not go on. */
+  #orStop(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.stop();
+      throw error;
+    }
   }
 
   stop(): void {

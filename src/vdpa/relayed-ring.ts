@@ -11,6 +11,7 @@ import { relayBytes } from "../relay/device-memory.ts";
 import type { RelayLogging, RingPosition, RingRelay } from "../relay/relay.ts";
 import type { Counters } from "./counters.ts";
 import { guestRing, type RingTraits } from "./direct-position.ts";
+import { HandBack } from "./hand-back.ts";
 import type { QueueState, Ring, RingParts } from "./ring.ts";
 import { baseOf } from "./ring-base.ts";
 import type { VringConfig } from "./vdpa-device.ts";
@@ -37,6 +38,7 @@ export class RelayedRing implements Ring {
   #doorbell: Doorbell | undefined;
   #faultReported = false;
   #base: number | undefined;
+  #handBack: HandBack | undefined;
 
   /** @throws OperatorError where there is no room for our ring, or the guest's is not in its memory */
   constructor(
@@ -117,8 +119,25 @@ export class RelayedRing implements Ring {
     if (live) this.#complete(true);
   }
 
+  /**
+   * Has `take` called when the device can work on the guest's ring itself: it resets the queue, finishes this ring
+   * and sets another up.
+   */
+  handBackTo(take: () => void): void {
+    this.#handBack = new HandBack(
+      this.#relay,
+      this.parts.loop,
+      () => this.#forward(),
+      () => take(),
+    );
+    this.#handBack.allow(true);
+  }
+
   setLogging(logging: RelayLogging | undefined): void {
     this.#relay.setLogging(logging);
+    this.#handBack?.allow(logging === undefined);
+    // The ring may be there already; or the feed was held back.
+    if (this.#doorbell) signalEventfd(this.#interruptFd);
   }
 
   rebind(): void {
@@ -134,6 +153,8 @@ export class RelayedRing implements Ring {
   finish(): void {
     if (this.#base !== undefined) return;
     this.cut();
+    this.#handBack?.close();
+    this.#handBack = undefined;
     this.#takeCompleted(false);
     this.#base = baseOf(this.traits.packed, this.#relay.closeHoles());
     this.#reportFault();
@@ -197,6 +218,8 @@ export class RelayedRing implements Ring {
     }
     if (more && !this.#relay.fault) signalEventfd(this.#interruptFd);
     this.#reportFault();
+    // Last, as it may end this ring.
+    this.#handBack?.check();
   }
 
   #interrupted(): void {

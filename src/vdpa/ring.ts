@@ -1,5 +1,6 @@
 import type { VirtioTransport } from "../hw/virtio/transport.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
+import type { RelayLogging } from "../relay/relay.ts";
 import type { Doorbells } from "./doorbells.ts";
 import type { Interrupts } from "./interrupts.ts";
 import type { DoorbellKind, VringConfig } from "./vdpa-device.ts";
@@ -55,6 +56,8 @@ export interface Ring {
   setKick(kickFd: number, live: boolean): void;
   /** Likewise. */
   setCall(callFd: number, live: boolean): void;
+  /** How what the device writes is logged; only a relayed ring can be. */
+  setLogging(logging: RelayLogging | undefined): void;
   /** The memory table has changed. */
   rebind(): void;
   /** No doorbell any more. */

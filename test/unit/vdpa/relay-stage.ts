@@ -3,6 +3,7 @@ import type { SimFunction } from "../../../src/hw/sim/link.ts";
 import type { SimOptions } from "../../../src/hw/sim/sim-options.ts";
 import * as F from "../../../src/hw/virtio/features.ts";
 import { openVirtio } from "../../../src/hw/virtio/open.ts";
+import { DirtyLog } from "../../../src/memory/dirty-log.ts";
 import { GuestMemory } from "../../../src/memory/guest-memory.ts";
 import { Counters } from "../../../src/vdpa/counters.ts";
 import { VirtioNetDevice } from "../../../src/vdpa/net-device.ts";
@@ -12,6 +13,7 @@ import { checkFrame, writeFrame } from "../../support/front-end/frame.ts";
 import { createRegions, qemuLayout, type Region } from "../../support/front-end/guest-memory.ts";
 import { NetPair, type NetQueue } from "../../support/front-end/net-pair.ts";
 import type { Layout } from "../../support/front-end/packet-buffer.ts";
+import { LOG_BYTES, type PageLog } from "../../support/front-end/page-log.ts";
 import { startSim } from "../../support/virtio-driver/start-sim.ts";
 import { keptLog } from "./fake-function.ts";
 
@@ -110,6 +112,14 @@ export class RelayStage {
   restart(index: 0 | 1): void {
     this.bases[index] = this.device.stopVring(index);
     this.device.startVring(this.vring(this.pair.queues[index]));
+  }
+
+  /** Logs what the device writes from now on into a new bitmap. */
+  logTo(pages: PageLog): DirtyLog {
+    const log = DirtyLog.map(pages.fd, BigInt(LOG_BYTES), 0n);
+    const usedRings = new Map(this.pair.queues.map(({ index, ring }) => [index, ring.used.gpa]));
+    this.device.setLogging({ log, data: true, usedRings });
+    return log;
   }
 
   get outstandingTx(): number {
