@@ -77,6 +77,7 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
     queuePairs: data.queuePairs,
     featuresMask: data.featuresMask,
     doorbells: data.doorbells,
+    datapath: data.datapath,
   });
   cleanup.push(() => {
     device.close();

@@ -4,6 +4,7 @@ import { OperatorError } from "../hw/operator-error.ts";
 import type { SimLink } from "../hw/sim/link.ts";
 import type { SimOptions } from "../hw/sim/sim-options.ts";
 import type { DoorbellPolicy } from "../vdpa/doorbells.ts";
+import type { DatapathPolicy } from "../vdpa/ring.ts";
 import type { SocketAccess } from "../vhost-user/socket-file.ts";
 
 /** Where the front-end is met. */
@@ -29,6 +30,7 @@ export interface DeviceWorkerData {
   /** Virtio feature bits that may be offered. */
   readonly featuresMask: bigint;
   readonly doorbells: DoorbellPolicy;
+  readonly datapath: DatapathPolicy;
   /** Serve even where the device's DMA may not be translated by the IOMMU. */
   readonly force: boolean;
   readonly counters: SharedArrayBuffer;

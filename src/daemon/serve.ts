@@ -16,7 +16,10 @@ import {
 
 /** What to serve, to whom and how. */
 export interface ServeRequest
-  extends Pick<DeviceWorkerData, "meeting" | "queuePairs" | "featuresMask" | "doorbells" | "force"> {
+  extends Pick<
+    DeviceWorkerData,
+    "meeting" | "queuePairs" | "featuresMask" | "doorbells" | "datapath" | "force"
+  > {
   /** A PCI device by its full BDF, or the simulated device. */
   readonly device: { readonly bdf: string } | { readonly sim: SimOptions };
   readonly logSettings: DeviceWorkerData["log"];
@@ -35,7 +38,7 @@ const STOP_LIMIT_MS = 900;
  * @param onReady called once the socket listens
  */
 export async function serve(request: ServeRequest, log: Log, onReady: (line: string) => void): Promise<void> {
-  const { meeting, queuePairs, featuresMask, doorbells, force } = request;
+  const { meeting, queuePairs, featuresMask, doorbells, datapath, force } = request;
   const stopFd = createEventfd();
   const counters = new Counters();
   const spawn = (data: WorkerData) => new Worker(request.entry, { workerData: data });
@@ -57,6 +60,7 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
     queuePairs,
     featuresMask,
     doorbells,
+    datapath,
     force,
     counters: counters.memory,
     log: request.logSettings,

@@ -44,6 +44,7 @@ export interface Located {
 export class GuestMemory {
   #regions: readonly MappedRegion[] = [];
   #reserved: readonly IovaRange[] = [];
+  readonly #watchers = new Set<() => void>();
 
   constructor(
     readonly dma: DmaSpace,
@@ -69,6 +70,20 @@ export class GuestMemory {
       const last = gpa + size - 1n;
       return last > max ? last : max;
     }, -1n);
+  }
+
+  /**
+   * Calls `changed` after every change of the table, before anything else can touch guest memory; returns what ends
+   * that. It must not throw.
+   */
+  watch(changed: () => void): () => void {
+    this.#watchers.add(changed);
+    return () => this.#watchers.delete(changed);
+  }
+
+  #setRegions(regions: readonly MappedRegion[]): void {
+    this.#regions = regions;
+    for (const changed of this.#watchers) changed();
   }
 
   /** Makes the table exactly these regions. The fds stay the caller's and may be closed afterwards. */
@@ -100,11 +115,11 @@ export class GuestMemory {
     const removed = this.#regions.filter((region) => !kept.includes(region));
     const lost = exchangeRegions(this.dma, removed, added, this.options);
     if (lost.failure) {
-      this.#regions = this.#regions.filter((region) => !lost.regions.includes(region));
+      this.#setRegions(this.#regions.filter((region) => !lost.regions.includes(region)));
       throw lost.failure.error;
     }
     const fresh = added.values();
-    this.#regions = kept.map((region) => region ?? fresh.next().value!);
+    this.#setRegions(kept.map((region) => region ?? fresh.next().value!));
   }
 
   /** Adds one region. The fd stays the caller's. */
@@ -114,7 +129,7 @@ export class GuestMemory {
     const added = new MappedRegion(description, identify(region), mapRegionFile(region));
     const lost = exchangeRegions(this.dma, [], [added], this.options);
     if (lost.failure) throw lost.failure.error;
-    this.#regions = [...this.#regions, added];
+    this.#setRegions([...this.#regions, added]);
   }
 
   /** The region with this GPA, UVA and size (the mmap offset is ignored, as the protocol says). */
@@ -133,7 +148,7 @@ export class GuestMemory {
       });
     }
     exchangeRegions(this.dma, [region], [], this.options);
-    this.#regions = this.#regions.filter((other) => other !== region);
+    this.#setRegions(this.#regions.filter((other) => other !== region));
   }
 
   /** Removes all regions. The device must be reset before. */
@@ -141,6 +156,7 @@ export class GuestMemory {
     const all = this.#regions;
     this.#regions = [];
     exchangeRegions(this.dma, all, [], this.options);
+    this.#setRegions([]);
   }
 
   /** Keeps guest memory out of a range of device addresses, for a buffer of ours. */

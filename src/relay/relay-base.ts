@@ -23,7 +23,7 @@ export abstract class RelayBase {
   protected logging: RelayLogging | undefined;
   /** Whether feeding is to stop at the boundary, and whether it has. */
   protected limited = false;
-  protected atBoundary = false;
+  atBoundary = false;
 
   protected constructor({ ring, memory }: RelayOptions) {
     this.ring = ring;

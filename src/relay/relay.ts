@@ -104,6 +104,8 @@ export interface RingRelay {
    * (packed), the next time the ring gets there.
    */
   limitFeed(on: boolean): void;
+  /** The feed has stopped there. */
+  readonly atBoundary: boolean;
   /**
    * The feed has stopped at the boundary and the device has finished all: its queue can be reset and enabled on the
    * guest's own ring.

@@ -10,6 +10,9 @@ export const COUNTERS = [
   "calls_relayed",
   "config_interrupts",
   "device_faults",
+  "relay_forwarded",
+  "relay_completed",
+  "ring_faults",
 ] as const;
 
 export type CounterName = (typeof COUNTERS)[number];

@@ -10,15 +10,18 @@ import { readNetConfig } from "../hw/virtio/net-config.ts";
 import type { VirtioTransport } from "../hw/virtio/transport.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { allocateIova } from "../memory/iova-allocator.ts";
+import { awaitPosition } from "./await-position.ts";
 import type { Counters } from "./counters.ts";
 import { DeviceHealth } from "./device-health.ts";
-import { DirectRing, describeQueue, type QueueState } from "./direct-ring.ts";
+import { ringTraits } from "./direct-position.ts";
 import { type DoorbellPolicy, Doorbells } from "./doorbells.ts";
 import { offeredToFrontEnd, wantedFromDevice } from "./feature-sets.ts";
 import { Interrupts } from "./interrupts.ts";
 import { NetControl } from "./net-control.ts";
-import { describeBase, isFreshBase, ringPosition } from "./ring-base.ts";
-import type { VdpaDevice, VringConfig } from "./vdpa-device.ts";
+import { type DatapathPolicy, describeQueue, type QueueState, type Ring } from "./ring.ts";
+import { describeBase, isFreshBase } from "./ring-base.ts";
+import { RingFactory } from "./ring-factory.ts";
+import type { DeviceLogging, VdpaDevice, VringConfig } from "./vdpa-device.ts";
 
 const DEFAULT_MAX_MTU = 65535;
 
@@ -32,9 +35,10 @@ export interface NetDeviceOptions {
   /** Virtio feature bits that may be offered. */
   readonly featuresMask: bigint;
   readonly doorbells: DoorbellPolicy;
+  readonly datapath: DatapathPolicy;
 }
 
-/** A virtio network device in direct mode: the device works on the guest's own rings. */
+/** A virtio network device, whose rings are each the guest's own (direct) or relayed. */
 export class VirtioNetDevice implements VdpaDevice {
   readonly type = "net";
   readonly maxQueues: number;
@@ -49,9 +53,12 @@ export class VirtioNetDevice implements VdpaDevice {
   readonly #interrupts: Interrupts;
   readonly #control: NetControl;
   readonly #health: DeviceHealth;
-  readonly #rings = new Map<number, DirectRing>();
+  readonly #rings = new Map<number, Ring>();
+  readonly #factory: RingFactory;
+  readonly #unwatchMemory: () => void;
   #controlBuffer: DmaBuffer | undefined;
-  /** Negotiated with the device at its last start. */
+  /** What the front-end chose at the last start, and what was negotiated with the device. */
+  #chosen = 0n;
   #negotiated = 0n;
   /** Started and not reset since. */
   #live = false;
@@ -83,6 +90,14 @@ export class VirtioNetDevice implements VdpaDevice {
     );
     this.#control = new NetControl(options.log);
     this.#health = new DeviceHealth(transport, options.log, options.counters);
+    this.#factory = new RingFactory(
+      { ...options, transport, doorbells: this.#doorbells, interrupts: this.#interrupts },
+      options.datapath,
+      (ring) => this.#takeBack(ring),
+    );
+    this.#unwatchMemory = this.memory.watch(() => {
+      for (const ring of this.#rings.values()) ring.rebind();
+    });
   }
 
   #offeredPairs(wanted: number | undefined): number {
@@ -124,11 +139,12 @@ export class VirtioNetDevice implements VdpaDevice {
 
   baseProblem(features: bigint, base: number): string | undefined {
     const packed = F.hasFeature(features, F.VIRTIO_F_RING_PACKED);
-    if (isFreshBase(packed, base)) return undefined;
-    return (
-      `the ring would have to start at ${describeBase(packed, base)}, but a virtio device can only start a ring ` +
-      "from its beginning and this version does not relay rings yet"
-    );
+    if (this.#factory.canRelay || isFreshBase(packed, base)) return undefined;
+    const why =
+      this.#factory.policy === "direct"
+        ? "relaying rings, which this would take, is switched off (--datapath direct)"
+        : "rings of the legacy register layout can not be relayed";
+    return `the ring would have to start at ${describeBase(packed, base)}, but a virtio device can only start a ring from its beginning, and ${why}`;
   }
 
   configure(features: bigint, vrings: readonly VringConfig[]): void {
@@ -154,6 +170,7 @@ export class VirtioNetDevice implements VdpaDevice {
       });
     }
     const accepted = negotiate(this.transport, wanted);
+    this.#chosen = features;
     this.#negotiated = accepted;
     this.#live = true;
     const multiqueue = F.hasFeature(accepted, F.VIRTIO_NET_F_MQ);
@@ -196,25 +213,31 @@ export class VirtioNetDevice implements VdpaDevice {
   }
 
   #setUpRing(vring: VringConfig): void {
-    const { transport } = this;
-    const ring = new DirectRing(
-      { transport, doorbells: this.#doorbells, interrupts: this.#interrupts },
-      vring,
-    );
-    ring.setUp();
+    const ring = this.#factory.create(vring, this.#negotiated);
     this.#rings.set(vring.index, ring);
+    try {
+      ring.setUp();
+    } catch (error) {
+      this.#rings.delete(vring.index);
+      ring.finish();
+      throw error;
+    }
   }
 
   stopVring(index: number): number {
     const ring = this.#rings.get(index);
     if (!ring) return 0;
     this.#rings.delete(index);
-    if (this.#live) this.#stopOnDevice(index);
-    return ringPosition(this.memory, ring.config, F.hasFeature(this.#negotiated, F.VIRTIO_F_RING_PACKED));
+    try {
+      ring.cut();
+      if (this.#live) this.#stopOnDevice(index);
+    } finally {
+      ring.finish();
+    }
+    return ring.position();
   }
 
   #stopOnDevice(index: number): void {
-    this.#doorbells.disconnect(index);
     if (this.#rings.size > 0 && F.hasFeature(this.#negotiated, F.VIRTIO_F_RING_RESET)) {
       this.#control.setEnabled([[index, false]]);
       this.transport.resetQueue(index);
@@ -244,14 +267,103 @@ export class VirtioNetDevice implements VdpaDevice {
     this.#rings.get(index)?.setCall(fd, this.#live);
   }
 
-  stop(): void {
-    this.#rings.clear();
+  get canLog(): boolean {
+    return this.#factory.canRelay;
+  }
+
+  setLogging(logging: DeviceLogging | undefined): void {
+    const before = this.#factory.logging;
+    this.#logRings(logging);
+    if (!this.#live) return;
+    try {
+      this.#relayLoggedRings();
+    } catch (error) {
+      this.#logRings(before);
+      throw error;
+    }
+  }
+
+  #logRings(logging: DeviceLogging | undefined): void {
+    this.#factory.logging = logging;
+    for (const ring of this.#rings.values()) ring.setLogging(this.#factory.loggingOf(ring.index));
+  }
+
+  /** What the device writes itself can not be logged: the rings that are to be go on relayed. */
+  #relayLoggedRings(): void {
+    const direct = [...this.#rings.values()].filter(
+      (ring) => ring.mode === "direct" && this.#factory.loggingOf(ring.index),
+    );
+    if (direct.length === 0) return;
+    const traits = ringTraits(this.#negotiated);
+    if (F.hasFeature(this.#negotiated, F.VIRTIO_F_RING_RESET)) {
+      for (const ring of direct) {
+        awaitPosition([ring], this.memory, traits);
+        this.#orStop(() => this.#moveRing(ring, () => ring.position()));
+      }
+    } else {
+      awaitPosition(direct, this.memory, traits);
+      this.#orStop(() => this.#replay());
+    }
+  }
+
+  /** Takes a ring from the device and gives it back as the factory makes it now. */
+  #moveRing(ring: Ring, base: () => number): void {
+    const { index } = ring;
+    ring.cut();
+    this.transport.resetQueue(index);
+    this.#interrupts.disconnect(index);
+    ring.finish();
+    this.#setUpRing({ ...ring.config, base: base() });
+    const moved = this.#rings.get(index)!;
+    moved.connect();
+    this.#log.info(describeQueue(moved.state()));
+  }
+
+  /** The device can go on with a relayed ring by itself. */
+  #takeBack(ring: Ring): void {
+    try {
+      this.#orStop(() => this.#moveRing(ring, () => ring.position()));
+    } catch (error) {
+      this.#log.error(`queue ${ring.index} was not given back to the device: ${messageOf(error)}`);
+    }
+  }
+
+  /** Where single queues can not be reset: the whole device is, and told everything anew. */
+  #replay(): void {
+    const rings = [...this.#rings.values()];
     this.#halt();
+    for (const ring of rings) ring.finish();
+    this.#rings.clear();
+    this.#start(
+      this.#chosen,
+      rings.map((ring) => ({ ...ring.config, base: ring.position() })),
+    );
+  }
+
+  /** A device that was changed only in part can not go on. */
+  #orStop(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.stop();
+      throw error;
+    }
+  }
+
+  stop(): void {
+    const rings = [...this.#rings.values()];
+    try {
+      this.#halt();
+    } finally {
+      this.#rings.clear();
+      for (const ring of rings) ring.finish();
+    }
   }
 
   /** Resets the device. Rings that are not stopped one by one stay known, as interrupted. */
   #halt(): void {
     this.#live = false;
+    for (const ring of this.#rings.values()) ring.cut();
     this.#doorbells.disconnectAll();
     this.#interrupts.disable();
     this.#control.stop();
@@ -283,7 +395,9 @@ export class VirtioNetDevice implements VdpaDevice {
     return this.transport.fn.vfioFds?.device;
   }
 
+  /** The doorbell of a relayed ring is ours: the device does not know the guest's entries. */
   getNotifyArea(index: number): MappablePage | undefined {
+    if (this.#rings.get(index)?.mode === "relay") return undefined;
     return this.transport.doorbellPage(index);
   }
 
@@ -299,6 +413,7 @@ export class VirtioNetDevice implements VdpaDevice {
   /** Stops the device and frees what this object holds; memory and registers are their owners'. */
   close(): void {
     this.stop();
+    this.#unwatchMemory();
     this.#interrupts.close();
   }
 }

@@ -1,4 +1,5 @@
 import type { GuestMemory } from "../memory/guest-memory.ts";
+import type { RingPosition } from "../relay/relay.ts";
 import type { VringConfig } from "./vdpa-device.ts";
 
 /**
@@ -13,6 +14,26 @@ const WRAP = 0x8000;
 export function packedBase(position: number, wrap: boolean): number {
   const half = position | (wrap ? WRAP : 0);
   return (half | (half << 16)) >>> 0;
+}
+
+/** A relay's position as a base. */
+export function baseOf(packed: boolean, position: RingPosition): number {
+  const { availPosition, availWrap, usedPosition, usedWrap } = position;
+  if (!packed) return usedPosition;
+  return (availPosition | (availWrap << 15) | (usedPosition << 16) | (usedWrap << 31)) >>> 0;
+}
+
+/** A base as a relay's position. Of DPDK's 16-bit form of a packed base the used half is the available one. */
+export function positionOf(packed: boolean, base: number): RingPosition {
+  const low = base & 0xffff;
+  if (!packed) return { availPosition: low, availWrap: 0, usedPosition: low, usedWrap: 0 };
+  const high = base >>> 16 === 0 && (base & WRAP) !== 0 ? low : base >>> 16;
+  return {
+    availPosition: low & ~WRAP,
+    availWrap: low >>> 15,
+    usedPosition: high & ~WRAP,
+    usedWrap: high >>> 15,
+  };
 }
 
 /** Whether a queue that was just reset starts at this base: there is no register for any other. */

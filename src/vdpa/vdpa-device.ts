@@ -1,4 +1,5 @@
 import type { MappablePage } from "../hw/pci-function.ts";
+import type { DirtyLog } from "../memory/dirty-log.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 
 /** A virtqueue as the front-end described it. Fds are the session's and stay open while the ring runs. */
@@ -19,6 +20,15 @@ export interface VringConfig {
   /** Eventfd that interrupts the guest; -1 for none. */
   readonly callFd: number;
   readonly enabled: boolean;
+}
+
+/** What is logged of what the device writes to guest memory. */
+export interface DeviceLogging {
+  readonly log: DirtyLog;
+  /** LOG_ALL: the buffers. */
+  readonly data: boolean;
+  /** VHOST_VRING_F_LOG: log_guest_addr of the rings whose used ring is logged, by virtqueue index. */
+  readonly usedRings: ReadonlyMap<number, bigint>;
 }
 
 /** How a kick reaches the device. */
@@ -60,6 +70,13 @@ export interface VdpaDevice {
   setVringKick(index: number, fd: number): void;
   /** Replaces the call eventfd likewise. */
   setVringCall(index: number, fd: number): void;
+  /** Whether `setLogging` can be asked to log. */
+  readonly canLog: boolean;
+  /**
+   * Logs from now on, to another log, or no more, on running rings and those to come. Rings that can not be logged as
+   * they run are moved to where they can; with an error they are logged as before, and run on.
+   */
+  setLogging(logging: DeviceLogging | undefined): void;
   /** Resets the device, so that all rings are stopped. Memory stays mapped. Harmless when nothing runs. */
   stop(): void;
 

@@ -15,6 +15,8 @@ export interface ReadinessInputs {
   /** The device has run since the last reset: single rings may come back one by one. */
   readonly hasRun: boolean;
   readonly rings: readonly Vring[];
+  /** LOG_ALL is set and there is no log yet: QEMU sends it last when a guest restarts while it is migrated. */
+  readonly awaitsLog: boolean;
 }
 
 /** The rings that the negotiated features use: without MQ only the first pair, or the only queue of a disk. */
@@ -40,7 +42,7 @@ export function isReady(inputs: ReadinessInputs): boolean {
   if (hasStatus) {
     if (!(status & VIRTIO_CONFIG_S_DRIVER_OK)) return false;
     if (inputs.hasRun) return used.some((ring) => ring.complete);
-  } else if (used.some((ring) => ring.announced && !ring.complete)) {
+  } else if (inputs.awaitsLog || used.some((ring) => ring.announced && !ring.complete)) {
     return false;
   }
   return used.slice(0, leastRings(type)).every((ring) => ring.complete);

@@ -4,10 +4,16 @@ import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import * as F from "../hw/virtio/features.ts";
 import { VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_NEEDS_RESET } from "../hw/virtio/status.ts";
 import type { DirtyLog } from "../memory/dirty-log.ts";
-import type { VdpaDevice, VringConfig } from "../vdpa/vdpa-device.ts";
+import type { DeviceLogging, VdpaDevice, VringConfig } from "../vdpa/vdpa-device.ts";
 import type { BackChannel } from "./back-channel.ts";
 import { HostNotifiers } from "./host-notifiers.ts";
-import { IMPLEMENTED, PROTOCOL_F, type ProtocolFeature, VHOST_USER_F_PROTOCOL_FEATURES } from "./protocol.ts";
+import {
+  IMPLEMENTED,
+  PROTOCOL_F,
+  type ProtocolFeature,
+  VHOST_F_LOG_ALL,
+  VHOST_USER_F_PROTOCOL_FEATURES,
+} from "./protocol.ts";
 import { isReady, usedRings } from "./readiness.ts";
 import type { StateTransfer } from "./state-transfer.ts";
 import { Vring } from "./vring.ts";
@@ -46,7 +52,8 @@ export class Session {
 
   /** Feature bits that may be negotiated, with the vhost-user ones. */
   get offeredFeatures(): bigint {
-    return this.device.getFeatures() | VHOST_USER_F_PROTOCOL_FEATURES;
+    const log = this.device.canLog ? VHOST_F_LOG_ALL : 0n;
+    return this.device.getFeatures() | VHOST_USER_F_PROTOCOL_FEATURES | log;
   }
 
   get offeredProtocolFeatures(): bigint {
@@ -55,7 +62,7 @@ export class Session {
 
   /** Negotiated virtio features, without the vhost-user bits; 0 before SET_FEATURES. */
   get virtioFeatures(): bigint {
-    return (this.features ?? 0n) & this.device.getFeatures();
+    return (this.features ?? 0n) & this.device.getFeatures() & ~VHOST_F_LOG_ALL;
   }
 
   /** Whether rings are packed; undefined until SET_FEATURES where both layouts are offered. */
@@ -87,6 +94,34 @@ export class Session {
 
   hasHostNotifier(index: number): boolean {
     return this.#notifiers.isActive(index);
+  }
+
+  /** LOG_ALL: what the device writes is to be logged. */
+  get logsAll(): boolean {
+    return ((this.features ?? 0n) & VHOST_F_LOG_ALL) !== 0n;
+  }
+
+  /** Logs what features, log and rings ask for now. Throws where a running device can not, with nothing changed. */
+  updateLogging(): void {
+    const logging = this.#logging();
+    if (logging) this.#notifiers.withdraw(this.rings.map((ring) => ring.index));
+    this.device.setLogging(logging);
+    this.#offerNotifiers();
+  }
+
+  #logging(): DeviceLogging | undefined {
+    const { log, logsAll: data } = this;
+    if (!log) {
+      // Before the start the log may still come.
+      if (!data || !this.device.running) return undefined;
+      throw new OperatorError("LOG_ALL without a log", {
+        why: "SET_LOG_BASE must come before it",
+        kind: "protocol",
+      });
+    }
+    const logged = this.rings.filter((ring) => ring.logUsed);
+    if (!data && logged.length === 0) return undefined;
+    return { log, data, usedRings: new Map(logged.map((ring) => [ring.index, ring.logGpa])) };
   }
 
   /** Starts the device, or rings that a running device lacks, as far as everything is there. Throws what fails. */
@@ -135,6 +170,7 @@ export class Session {
   close(): void {
     const steps = [
       () => this.stopDevice(),
+      () => this.device.setLogging(undefined),
       () => this.device.memory.clear(),
       () => this.#backChannel?.close(),
       () => this.log?.close(),
@@ -171,6 +207,7 @@ export class Session {
       status: this.status,
       hasRun: this.#hasRun,
       rings: this.rings,
+      awaitsLog: this.logsAll && this.log === undefined,
     });
   }
 
@@ -191,7 +228,14 @@ export class Session {
           kind: "protocol",
         });
       }
+      if (this.logsAll && !this.log) {
+        throw new OperatorError("LOG_ALL without a log", {
+          why: "the device is to start and SET_LOG_BASE has not come",
+          kind: "protocol",
+        });
+      }
       const rings = this.#startable();
+      this.device.setLogging(this.#logging());
       this.device.configure(
         this.virtioFeatures,
         rings.map((ring) => this.#config(ring)),

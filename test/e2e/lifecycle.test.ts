@@ -14,8 +14,8 @@ afterEach(async () => {
   for (const step of cleanup.splice(0).reverse()) await step();
 });
 
-async function start(): Promise<Daemon> {
-  const daemon = await Daemon.start();
+async function start(args: readonly string[] = []): Promise<Daemon> {
+  const daemon = await Daemon.start({ args });
   cleanup.push(() => daemon.dispose());
   return daemon;
 }
@@ -126,8 +126,8 @@ for (const packed of [false, true]) {
       await passFrames(guest, { frames: 100, from: 5_000_000 });
     }, 60_000);
 
-    test("a base that a fresh device can not take is refused with a reason", async () => {
-      const daemon = await start();
+    test("without relaying, a base that a fresh device can not take is refused with a reason", async () => {
+      const daemon = await start(["--datapath", "direct"]);
       const mark = daemon.log.length;
       const base = packed ? 0x8007_8007 : 7;
       const outcome = await connectGuest({ socketPath: daemon.socketPath, packed, base }).catch(

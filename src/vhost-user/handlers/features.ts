@@ -14,8 +14,15 @@ export function setFeatures(session: Session, { u64: features }: { u64: bigint }
     session.featuresRefused = true;
     throw error;
   }
-  session.featuresRefused = false;
+  const before = session.features;
   session.features = features;
+  try {
+    session.updateLogging();
+  } catch (error) {
+    session.features = before;
+    throw error;
+  }
+  session.featuresRefused = false;
   if ((features & VHOST_USER_F_PROTOCOL_FEATURES) === 0n) enableAll(session);
   session.update();
 }

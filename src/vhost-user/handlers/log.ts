@@ -16,8 +16,17 @@ export function setLogBase(session: Session, message: LogMessage, fds: PassedFds
       `dirty log of ${hex(message.mmap_size)} bytes ends before the guest's last page at GPA ${hex(lastGpa)}`,
     );
   }
-  session.log?.close();
+  const old = session.log;
   session.log = log;
+  try {
+    session.updateLogging();
+  } catch (error) {
+    session.log = old;
+    log.close();
+    throw error;
+  }
+  old?.close();
+  session.update();
   return vhost_user_log.alloc(message);
 }
 

@@ -54,9 +54,16 @@ export function setVringAddr(session: Session, message: Addr): void {
   const { regions } = session.device.memory;
   if (regions.length === 0) refuse(ring, "its addresses come before any memory table");
   translateRing(regions, ring.index, Math.max(ring.num, 1), addresses, session.virtioFeatures);
+  const { logUsed, logGpa } = ring;
   ring.addresses = addresses;
   ring.logUsed = logs;
   ring.logGpa = message.log_guest_addr;
+  try {
+    session.updateLogging();
+  } catch (error) {
+    Object.assign(ring, { logUsed, logGpa });
+    throw error;
+  }
   session.update();
 }
 
@@ -89,6 +96,10 @@ export function getVringBase(session: Session, { index }: State): Uint8Array {
   const ring = session.ring(index);
   const wasSet = ring.base !== undefined || ring.running;
   const num = session.stopRing(ring);
+  const { log } = session;
+  // A migration that missed a page must not be taken for a good one.
+  if (session.logsAll && log && log.failures > 0)
+    refuse(ring, `its dirty log is incomplete: ${log.firstFailure}`);
   return vringState.alloc({ index, num: wasSet ? num : freshBase(session.packed ?? false) });
 }
 

@@ -6,7 +6,8 @@ import { FrontEnd } from "./front-end.ts";
 import { createRegions, dpdkLayout, qemuLayout, type Region, type RegionPlan } from "./guest-memory.ts";
 import { NetPair, type NetQueue } from "./net-pair.ts";
 import type { Layout } from "./packet-buffer.ts";
-import { Feature, Protocol, Request } from "./protocol.ts";
+import { LOG_BYTES, type PageLog } from "./page-log.ts";
+import { Feature, Protocol, Request, words } from "./protocol.ts";
 import { dpdk, type Machine, qemu, type Sequence } from "./sequences.ts";
 import { turn } from "./wait.ts";
 
@@ -65,7 +66,7 @@ export class Guest {
   readonly interrupts: number[] = [];
 
   private constructor(
-    readonly fe: FrontEnd,
+    public fe: FrontEnd,
     readonly regions: Region[],
     options: GuestOptions,
   ) {
@@ -122,6 +123,40 @@ export class Guest {
   async start(): Promise<void> {
     await this.#sequence.start(this.fe, this.machine, this.features);
     for (const pair of this.pairs) pair.refill();
+  }
+
+  /** Switches logging as QEMU does for a migration: on with a bitmap, off without one. */
+  async setLogging(log: PageLog | undefined, bytes = BigInt(LOG_BYTES)): Promise<void> {
+    if (log) await this.fe.call(Request.SET_LOG_BASE, words(bytes, 0n), [log.fd]);
+    await this.fe.setFeatures(log ? this.features | Feature.LOG_ALL : this.features);
+    for (const { index, ring } of this.machine.queues) {
+      await this.fe.setVringAddr(index, {
+        flags: log ? 1 : 0,
+        descUva: ring.desc.uva,
+        usedUva: ring.used.uva,
+        availUva: ring.avail.uva,
+        logGpa: ring.used.gpa,
+      });
+    }
+  }
+
+  /** Negotiates on a new connection of the same guest, whose rings stay as they are; `resume` starts them. */
+  async reconnect(channel: Channel): Promise<void> {
+    this.fe.close();
+    this.fe = new FrontEnd(channel);
+    this.features = await this.#sequence.connect(this.fe, this.machine);
+  }
+
+  /** Stops all rings and resets the device, but the driver keeps its rings: QEMU's `stop`. */
+  async pause(): Promise<void> {
+    this.machine.bases = await this.#sequence.stop(this.fe, this.machine);
+  }
+
+  /** Goes on where `pause` left the rings, or where another front-end did: QEMU's `cont`. */
+  async resume(bases = this.machine.bases): Promise<void> {
+    this.machine.bases = bases;
+    await this.#sequence.start(this.fe, this.machine, this.features);
+    this.machine.bases = undefined;
   }
 
   /** Stops all rings and resets the device, as a driver's unload does; returns the rings' positions. */

@@ -16,6 +16,8 @@ export interface Machine {
   readonly packed: boolean;
   /** Position a ring starts at, when not at its beginning. */
   readonly base?: number | undefined;
+  /** The same for each ring by its index, as a stop returned them. */
+  bases?: readonly number[] | undefined;
   /** Falsifies the addresses of a ring, in tests of bad input. */
   bend?: (index: number, addresses: VringAddresses) => VringAddresses;
 }
@@ -58,7 +60,7 @@ export async function startRing(fe: FrontEnd, queue: NetQueue, machine?: Machine
     logGpa: ring.used.gpa,
   };
   await fe.setVringNum(index, queue.announcedSize);
-  await fe.setVringBase(index, machine?.base ?? ring.freshBase);
+  await fe.setVringBase(index, machine?.bases?.[index] ?? machine?.base ?? ring.freshBase);
   await fe.setVringAddr(index, machine?.bend?.(index, addresses) ?? addresses);
   await fe.setVringFd(Request.SET_VRING_KICK, index, queue.kickFd);
   await fe.setVringFd(Request.SET_VRING_CALL, index, queue.callFd);
@@ -148,7 +150,7 @@ export const dpdk: Sequence = {
     await setMemory(fe, machine.regions, false);
     for (const { index, ring, kickFd } of machine.queues) {
       await fe.setVringNum(index, ring.size);
-      await fe.setVringBase(index, machine.base ?? (machine.packed ? 0x8000 : 0));
+      await fe.setVringBase(index, machine.bases?.[index] ?? machine.base ?? (machine.packed ? 0x8000 : 0));
       await fe.setVringAddr(index, {
         descUva: ring.desc.uva,
         usedUva: ring.used.uva,

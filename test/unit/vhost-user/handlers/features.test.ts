@@ -8,7 +8,9 @@ const stage = new Stage();
 const { GET_FEATURES, SET_FEATURES, GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES } = REQUEST;
 
 describe("features", () => {
-  test("the device's with PROTOCOL_FEATURES, without LOG_ALL", () => {
+  test("the device's with PROTOCOL_FEATURES and LOG_ALL", () => {
+    expect(stage.peer.get(GET_FEATURES)).toBe(stage.device.features | (1n << 30n) | (1n << 26n));
+    stage.device.canLog = false;
     expect(stage.peer.get(GET_FEATURES)).toBe(stage.device.features | (1n << 30n));
   });
 
@@ -17,7 +19,6 @@ describe("features", () => {
   });
 
   test.each([
-    [1n << 26n, "LOG_ALL"],
     [1n << 33n, "ACCESS_PLATFORM"],
     [1n << 63n, "SPEED_DUPLEX"],
     [1n << 49n, "bit_49"],

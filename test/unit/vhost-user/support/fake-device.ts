@@ -2,7 +2,7 @@ import type { Log } from "../../../../src/hw/log.ts";
 import type { MappablePage } from "../../../../src/hw/pci-function.ts";
 import * as F from "../../../../src/hw/virtio/features.ts";
 import { GuestMemory } from "../../../../src/memory/guest-memory.ts";
-import type { VdpaDevice, VringConfig } from "../../../../src/vdpa/vdpa-device.ts";
+import type { DeviceLogging, VdpaDevice, VringConfig } from "../../../../src/vdpa/vdpa-device.ts";
 import { FakeDma } from "../../memory/fake-dma.ts";
 
 const bits = (...numbers: number[]) => numbers.reduce((all, n) => all | (1n << BigInt(n)), 0n);
@@ -29,6 +29,8 @@ export class FakeDevice implements VdpaDevice {
   /** Name of the operation that fails. */
   failing: string | undefined;
   running = false;
+  canLog = true;
+  logging: DeviceLogging | undefined;
   negotiated = 0n;
 
   constructor(log: Log) {
@@ -67,6 +69,13 @@ export class FakeDevice implements VdpaDevice {
   }
   setVringCall(index: number, fd: number): void {
     this.#called("setVringCall", index, fd >= 0);
+  }
+  setLogging(logging: DeviceLogging | undefined): void {
+    const before = this.logging;
+    if (!logging && !before) return;
+    const rings = [...(logging?.usedRings ?? [])].map(([index, gpa]) => `${index}@${gpa.toString(16)}`);
+    this.#called("setLogging", logging ? (logging.data ? "data" : "rings") : "off", ...rings);
+    this.logging = logging;
   }
   stop(): void {
     // Called at every end; only a running device has something to tell.

@@ -1,0 +1,32 @@
+import { OperatorError } from "../hw/operator-error.ts";
+import { waitUntil } from "../hw/virtio/bounded-wait.ts";
+import type { GuestMemory } from "../memory/guest-memory.ts";
+import { type RingTraits, recover } from "./direct-position.ts";
+import type { Ring } from "./ring.ts";
+
+/** How long the device may take to finish what rings without a certain position hold. */
+const DRAIN_MS = 1000;
+
+/**
+ * Returns at a moment at which all these direct rings show their position for certain, so that each can go on
+ * elsewhere. Where one does not, the device gets nothing new until it does; without kicks it runs dry.
+ * @throws OperatorError when that takes too long; the rings go on as before
+ */
+export function awaitPosition(rings: readonly Ring[], memory: GuestMemory, traits: RingTraits): void {
+  const doubt = (ring: Ring): string | undefined => {
+    const found = recover(memory, ring.config, traits);
+    if (found.kind !== "recovered") return found.reason;
+    return found.verified ? undefined : "the order in which the device completes its entries does not show";
+  };
+  const allCertain = () => rings.every((ring) => doubt(ring) === undefined);
+  if (allCertain()) return;
+  for (const ring of rings) ring.cut();
+  if (waitUntil(allCertain, DRAIN_MS)) return;
+  const doubtful = rings.find((ring) => doubt(ring) !== undefined);
+  const why = doubtful && doubt(doubtful);
+  for (const ring of rings) ring.connect();
+  throw new OperatorError(`queue ${doubtful?.index ?? "?"} can not be relayed from where it is`, {
+    why: `${why ?? "its position showed too late"}, and it did not run dry within ${DRAIN_MS} ms`,
+    remedy: "serve the device with --datapath relay",
+  });
+}

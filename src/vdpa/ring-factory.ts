@@ -1,0 +1,62 @@
+import * as F from "../hw/virtio/features.ts";
+import type { RelayLogging } from "../relay/relay.ts";
+import { warmUpRelays } from "../relay/warm-up.ts";
+import { ringTraits } from "./direct-position.ts";
+import { DirectRing } from "./direct-ring.ts";
+import { RelayedRing, type RelayParts } from "./relayed-ring.ts";
+import type { DatapathPolicy, Ring } from "./ring.ts";
+import { isFreshBase, positionOf } from "./ring-base.ts";
+import type { DeviceLogging, VringConfig } from "./vdpa-device.ts";
+
+/** Whether the relay's code is compiled in this thread, so that a ring's first batch does not wait for it. */
+let warm = false;
+
+/** Decides for each ring whether the device works on it itself or on a ring of ours. */
+export class RingFactory {
+  /** Rings to come are logged so. */
+  logging: DeviceLogging | undefined;
+
+  constructor(
+    readonly parts: RelayParts,
+    readonly policy: DatapathPolicy,
+    /** Takes over a relayed ring whose position lets the device work on it itself. */
+    readonly onDrained: (ring: Ring) => void,
+  ) {
+    if (policy === "relay") this.#warmUp();
+  }
+
+  /** The legacy layout puts a ring's parts into one piece of memory, so that the device can not see another ring. */
+  get canRelay(): boolean {
+    return this.policy !== "direct" && this.parts.transport.layout === "modern";
+  }
+
+  /** How a ring is to be logged; undefined when it is not. */
+  loggingOf(index: number): RelayLogging | undefined {
+    if (!this.logging || !this.canRelay) return undefined;
+    const { log, data, usedRings } = this.logging;
+    const usedRingGpa = usedRings.get(index);
+    return data || usedRingGpa !== undefined ? { log, data, usedRingGpa } : undefined;
+  }
+
+  /** @param features negotiated with the device */
+  create(vring: VringConfig, features: bigint): Ring {
+    const traits = ringTraits(features);
+    const logging = this.loggingOf(vring.index);
+    const direct = isFreshBase(traits.packed, vring.base) && this.policy !== "relay" && !logging;
+    if (direct || !this.canRelay) return new DirectRing(this.parts, vring, traits, this.parts.log);
+    this.#warmUp();
+    const ring = new RelayedRing(this.parts, vring, traits, positionOf(traits.packed, vring.base));
+    // Nothing but a reset of this queue alone lets the device take it over.
+    if (this.policy === "auto" && F.hasFeature(features, F.VIRTIO_F_RING_RESET)) {
+      ring.handBackTo(() => this.onDrained(ring));
+    }
+    ring.setLogging(logging);
+    return ring;
+  }
+
+  #warmUp(): void {
+    if (warm) return;
+    warmUpRelays(this.parts.log);
+    warm = true;
+  }
+}
