@@ -14,6 +14,16 @@ export interface GuestOptions {
   mebibytes?: number;
   /** More options of the NIC, such as "host_mtu=1400". */
   nic?: string;
+  /** Instead of booting, take over the guest that migrates to this address, such as "unix:/tmp/migration.sock". */
+  incoming?: string;
+}
+
+/** The answer to query-migrate, as far as it is used. Times in milliseconds. */
+export interface MigrationInfo {
+  status: string;
+  downtime?: number;
+  "total-time"?: number;
+  "error-desc"?: string;
 }
 
 export interface GuestAnswer {
@@ -63,10 +73,11 @@ export class Guest {
       ...nicArguments(options),
       ...["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"],
       ...["-qmp", `unix:${monitor},server=on,wait=off`],
+      ...(options.incoming === undefined ? [] : ["-incoming", options.incoming]),
     ]);
     await until(`${options.name}'s monitor`, () => existsSync(monitor) || !program.alive);
     const guest = new Guest(program, await Qmp.connect(monitor));
-    await guest.up();
+    if (options.incoming === undefined) await guest.up();
     return guest;
   }
 
@@ -121,6 +132,15 @@ export class Guest {
     this.program.stdout.skip();
     this.program.send("reboot -f\n");
     await this.up();
+  }
+
+  /** Migrates to a guest that was started with `incoming`; how it ended, as QEMU calls it, and what it took. */
+  async migrate(uri: string): Promise<MigrationInfo> {
+    await this.qmp.execute("migrate", { uri });
+    return until("the migration's end", async () => {
+      const info = (await this.qmp.execute("query-migrate")) as MigrationInfo;
+      return ["completed", "failed", "cancelled"].includes(info.status) && info;
+    });
   }
 
   /** Ends QEMU the orderly way. Returns its exit code. */
