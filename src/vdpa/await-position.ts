@@ -2,6 +2,7 @@ import { OperatorError } from "../hw/operator-error.ts";
 import { waitUntil } from "../hw/virtio/bounded-wait.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { type RingTraits, recover } from "./direct-position.ts";
+import { OrderWatch } from "./order-watch.ts";
 import type { Ring } from "./ring.ts";
 
 /** How long the device may take to finish what rings without a certain position hold. */
@@ -13,10 +14,17 @@ const DRAIN_MS = 1000;
  * @throws OperatorError when that takes too long; the rings go on as before
  */
 export function awaitPosition(rings: readonly Ring[], memory: GuestMemory, traits: RingTraits): void {
+  const watches = new Map(
+    rings
+      // Receive buffers of one descriptor each, as drivers post them.
+      .filter(({ index }) => traits.packed && index % 2 === 0)
+      .map((ring) => [ring, new OrderWatch(memory, ring.config, traits)]),
+  );
   const doubt = (ring: Ring): string | undefined => {
     const found = recover(memory, ring.config, traits);
     if (found.kind !== "recovered") return found.reason;
-    return found.verified ? undefined : "the order in which the device completes its entries does not show";
+    const certain = found.verified || watches.get(ring)?.look();
+    return certain ? undefined : "the order in which the device completes its entries does not show";
   };
   const allCertain = () => rings.every((ring) => doubt(ring) === undefined);
   if (allCertain()) return;
