@@ -1,9 +1,9 @@
 import { fstatSync } from "node:fs";
 import { isErrno } from "../hw/ffi/errno.ts";
 import { fdKind, sealSize } from "../hw/ffi/fd.ts";
+import { atomicOrBit } from "../hw/ffi/kernel-atomics.ts";
 import { MappedMemory } from "../hw/ffi/mmap.ts";
 import { OperatorError } from "../hw/operator-error.ts";
-import { atomicOrBit } from "./kernel-atomics.ts";
 import { hex } from "./region.ts";
 
 /** Guest bytes that one bit of the log stands for (VHOST_LOG_PAGE). */

@@ -1,7 +1,7 @@
 import { ptr } from "bun:ffi";
 import type { MappedMemory } from "../hw/ffi/mmap.ts";
+import { copyFromProcess } from "../hw/ffi/process-memory.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
-import { copyIn } from "./kernel-copy.ts";
 
 const WINDOW = 2 ** 31;
 const FAR_PAGE = 2 ** 31 - 1;
@@ -128,7 +128,7 @@ export class GuestView {
       piece.memory.window(0); // Throws once it is unmapped.
       // SAFETY: the map is there; a part of its file that is gone ends the copy.
       const hva = piece.memory.hva + piece.offset + (at - piece.first);
-      if (!copyIn(this.#wordsHva + done, hva, length)) return false;
+      if (copyFromProcess(hva, this.#wordsHva + done, length) !== 0) return false;
       done += length;
     }
     return true;

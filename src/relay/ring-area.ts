@@ -1,9 +1,9 @@
 import { ptr } from "bun:ffi";
+import { atomicAddBit } from "../hw/ffi/kernel-atomics.ts";
 import type { MappedMemory } from "../hw/ffi/mmap.ts";
+import { copyFromProcess, copyToProcess } from "../hw/ffi/process-memory.ts";
 import { OperatorError } from "../hw/operator-error.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
-import { atomicAddBit } from "../memory/kernel-atomics.ts";
-import { copyIn, copyOut } from "./kernel-copy.ts";
 import { RingFault } from "./ring-fault.ts";
 
 /**
@@ -63,13 +63,13 @@ export class RingArea {
   /** Makes the guest's bytes visible in the views. */
   pull(offset: number, length: number): void {
     if (this.#copyHva === 0) return;
-    if (!copyIn(this.#copyHva + offset, this.#hva() + offset, length)) throw gone();
+    if (copyFromProcess(this.#hva() + offset, this.#copyHva + offset, length) !== 0) throw gone();
   }
 
   /** Makes bytes of the views visible to the guest. */
   push(offset: number, length: number): void {
     if (this.#copyHva === 0) return;
-    if (!copyOut(this.#hva() + offset, this.#copyHva + offset, length)) throw gone();
+    if (copyToProcess(this.#hva() + offset, this.#copyHva + offset, length) !== 0) throw gone();
   }
 
   /**

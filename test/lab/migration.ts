@@ -15,6 +15,20 @@ const FILE_BYTES = 256 * 1024;
 /** Lines of the daemon's log on queues that are relayed. */
 const relayed = (daemon: Program) => daemon.stderr.text.match(/^queue \d+ .* relay doorbell .*$/gm) ?? [];
 
+/** A guest that is stopped and goes on finds its rings where they were, which takes the relay. */
+async function stopAndGoOn(
+  lab: Lab,
+  name: (what: string) => string,
+  guest: Guest,
+  daemon: Program,
+  peer: Peer,
+): Promise<void> {
+  await guest.qmp.execute("stop");
+  await guest.qmp.execute("cont");
+  lab.equal(name("pings answered after stop and cont"), await guest.ping(peer.address, PINGS), PINGS);
+  lab.atLeast(name("queues relayed since, as they went on where they were"), relayed(daemon).length, 2);
+}
+
 async function move(lab: Lab, peer: Peer, packed: boolean): Promise<void> {
   const name = (what: string) => `${packed ? "packed" : "split"}: ${what}`;
   const layout = packed ? "packed" : "split";
@@ -34,12 +48,11 @@ async function move(lab: Lab, peer: Peer, packed: boolean): Promise<void> {
   lab.equal(name("pings answered"), await source.ping(peer.address, PINGS), PINGS);
   lab.equal(name("queues relayed at first"), relayed(daemons[0]).length, 0);
 
-  await source.qmp.execute("stop");
-  await source.qmp.execute("cont");
-  lab.equal(name("pings answered after stop and cont"), await source.ping(peer.address, PINGS), PINGS);
-  lab.atLeast(name("queues relayed since, as they went on where they were"), relayed(daemons[0]).length, 2);
+  // The split rings are moved to the relay while they run. Packed ones are relayed since they were stopped: while they
+  // run directly, their position does not always show.
+  if (packed) await stopAndGoOn(lab, name, source, daemons[0], peer);
 
-  await source.run(`ping -i 1 ${peer.address} > /tmp/pings &`);
+  await source.run(`(ping -i 1 ${peer.address} > /tmp/pings &)`);
   const destination = await Guest.boot({
     name: `${layout}-destination`,
     socket: `/tmp/${layout}-to.sock`,
@@ -48,12 +61,14 @@ async function move(lab: Lab, peer: Peer, packed: boolean): Promise<void> {
     incoming: uri,
   });
   const info = await source.migrate(uri);
+  lab.atLeast(name("queues relayed at the source"), relayed(daemons[0]).length, 2);
   lab.equal(name("the migration"), info["error-desc"] ?? info.status, "completed");
   lab.note(`${layout}: ${info["total-time"]} ms in all, ${info.downtime} ms without the guest`);
   lab.equal(name("the source's QEMU ends with 0"), await source.quit(), 0);
   lab.equal(name("pings answered at the destination"), await destination.ping(peer.address, PINGS), PINGS);
   lab.equal(name("pings that the guest answers there"), await peer.ping(ADDRESS, PINGS), PINGS);
   lab.atLeast(name("queues relayed at the destination"), relayed(daemons[1]).length, 2);
+  if (!packed) await stopAndGoOn(lab, name, destination, daemons[1], peer);
   const pings = await destination.run("killall ping; cat /tmp/pings");
   const answers = [...pings.matchAll(/seq=(\d+)/g)].map((match) => match[1]);
   lab.equal(

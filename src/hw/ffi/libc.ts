@@ -38,6 +38,8 @@ export const { symbols: libc } = dlopen("libc.so.6", {
   recvmsg: { args: [i32, ptr, i32], returns: i64_fast },
   process_vm_readv: { args: [i32, ptr, u64, ptr, u64, u64], returns: i64_fast },
   process_vm_writev: { args: [i32, ptr, u64, ptr, u64, u64], returns: i64_fast },
+  // System calls without a wrapper, with up to six arguments.
+  syscall: { args: [u64, u64, u64, u64, u64, u64, u64], returns: i64_fast },
   getrlimit: { args: [i32, ptr], returns: i32 },
   strerror: { args: [i32], returns: cstring },
   __errno_location: { args: [], returns: ptr },

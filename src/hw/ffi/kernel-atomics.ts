@@ -1,17 +1,11 @@
-import { dlopen, FFIType, ptr } from "bun:ffi";
-import { lastErrno } from "../hw/ffi/libc.ts";
+import { ptr } from "bun:ffi";
+import { lastErrno, libc } from "./libc.ts";
 
-const { i64, u64 } = FFIType;
-
-const SYS_FUTEX = process.arch === "x64" ? 202n : 98n;
+const SYS_FUTEX = process.arch === "x64" ? 202 : 98;
 const FUTEX_WAKE_OP_PRIVATE = 5 | 128;
 /** `*uaddr2 op= 1 << oparg`, futex(2). */
 const ADD_SHIFTED = 1 | 8;
 const OR_SHIFTED = 2 | 8;
-
-const { symbols } = dlopen("libc.so.6", {
-  syscall: { args: [i64, u64, u64, u64, u64, u64, u64], returns: i64 },
-});
 
 /** A futex of ours that nobody waits on: only the operation on the second address matters here. */
 const nobody = new Uint32Array(new ArrayBuffer(4));
@@ -26,8 +20,8 @@ const nobodyHva = ptr(nobody);
 function wakeOp(operation: number, hva: number, shift: number): number {
   const encoded = ((operation << 28) | (shift << 12)) >>> 0;
   // SAFETY: the kernel checks `hva`; `nobodyHva` is ours.
-  const result = symbols.syscall(SYS_FUTEX, nobodyHva, FUTEX_WAKE_OP_PRIVATE, 0, 0, hva, encoded);
-  return result < 0n ? lastErrno() : 0;
+  const result = libc.syscall(SYS_FUTEX, nobodyHva, FUTEX_WAKE_OP_PRIVATE, 0, 0, hva, encoded);
+  return result < 0 ? lastErrno() : 0;
 }
 
 /** `*hva |= 1 << bit`, atomically. */
