@@ -29,6 +29,11 @@ export class OrderWatch {
     readonly traits: RingTraits,
   ) {}
 
+  /** A completion out of order was seen. */
+  get broken(): boolean {
+    return this.#broken;
+  }
+
   /** Looks again; whether enough completions have come in order, and none out of it. */
   look(): boolean {
     const image = new DataView(this.memory.read(this.vring.descGpa, DESC_SIZE * this.vring.size).buffer);
