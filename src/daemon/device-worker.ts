@@ -1,24 +1,14 @@
-import { parentPort } from "node:worker_threads";
+import { type MessagePort, parentPort } from "node:worker_threads";
 import { createLog } from "../cli/log.ts";
 import { EPOLLIN, EventLoop } from "../hw/ffi/event-loop.ts";
-import { createEventfd } from "../hw/ffi/eventfd.ts";
-import { closeFd, isReady, POLLIN } from "../hw/ffi/fd.ts";
+import { isReady, POLLIN } from "../hw/ffi/fd.ts";
 import type { Log } from "../hw/log.ts";
-import { OperatorError } from "../hw/operator-error.ts";
-import type { PciFunction } from "../hw/pci-function.ts";
-import { connectSim } from "../hw/sim/link.ts";
-import { openVfio } from "../hw/vfio/open.ts";
-import { openVirtio } from "../hw/virtio/open.ts";
-import { GuestMemory } from "../memory/guest-memory.ts";
 import { Counters } from "../vdpa/counters.ts";
-import { VirtioNetDevice } from "../vdpa/net-device.ts";
-import { requireTranslatedDma } from "../vdpa/translated-dma.ts";
 import { FrontEndServer } from "../vhost-user/listener.ts";
-import { type DeviceWorkerData, type Target, toPlain, type WorkerReport } from "./messages.ts";
-
-const VIRTIO_ID_NET = 1;
-/** Bytes from which on mapping a guest's memory is worth a word on its progress. */
-const LARGE_GUEST = 4n << 30n;
+import { CommandInbox } from "./command-inbox.ts";
+import { type DeviceWorkerData, toPlain, type WorkerReport } from "./messages.ts";
+import { ServedDevice } from "./served-device.ts";
+import { workerCommands } from "./worker-commands.ts";
 
 /**
  * The thread that serves one device. It blocks in the kernel until a front-end, the device or the main thread wants
@@ -52,85 +42,31 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
   cleanup.push(() => loop.close());
   loop.add(data.stopFd, EPOLLIN, () => loop.stop());
 
-  const fn = openTarget(data.target, log);
-  cleanup.push(() => fn.close());
-  const transport = openVirtio(fn, log);
-  if (transport.deviceType !== VIRTIO_ID_NET) {
-    throw new OperatorError(`${fn.name} is not a network device`, {
-      why: `its virtio device type is ${transport.deviceType}, only network devices (type 1) can be served`,
-      kind: "not-ready",
-    });
-  }
-  if (!data.force) requireTranslatedDma(fn.name, transport.deviceFeatures());
-
   const counters = new Counters(data.counters);
-  const memory = new GuestMemory(fn.dma, {
-    log,
-    onProgress: mappingProgress(log),
-    shouldStop: () => isReady(data.stopFd, POLLIN),
-  });
-  const device = new VirtioNetDevice(transport, {
+  const served = ServedDevice.open(data.target, {
+    ...data,
     loop,
     log,
     counters,
-    memory,
-    queuePairs: data.queuePairs,
-    featuresMask: data.featuresMask,
-    doorbells: data.doorbells,
-    datapath: data.datapath,
+    shouldStop: () => isReady(data.stopFd, POLLIN),
   });
-  cleanup.push(() => {
-    device.close();
-    memory.clear();
-  });
-  cleanup.push(watchDevice(fn, loop));
+  cleanup.push(() => served.close());
 
-  const server = new FrontEndServer({ loop, device, log, counters, onEnd: () => loop.stop() });
+  const server = new FrontEndServer({ loop, device: served.device, log, counters, onEnd: () => loop.stop() });
   cleanup.push(() => server.close());
+  const inbox = new CommandInbox(
+    data.commands as MessagePort,
+    data.commandFd,
+    loop,
+    workerCommands(served),
+    report,
+  );
+  cleanup.push(() => inbox.close());
   const { meeting } = data;
   if (meeting.role === "server") server.listen(meeting.path, meeting);
   else if (meeting.role === "fd") server.listenFd(meeting.fd);
   else server.connect(meeting.path);
   const where = meeting.role === "fd" ? `fd=${meeting.fd}` : `socket=${meeting.path}`;
-  report({ event: "ready", where, device: fn.name });
+  report({ event: "ready", where, device: served.name });
   loop.run();
-}
-
-function openTarget(target: Target, log: Log): PciFunction {
-  return target.kind === "sim" ? connectSim(target.link) : openVfio(target.bdf, { log });
-}
-
-/** Mapping pins the guest's memory page by page, which takes seconds for a large guest: say how far it is. */
-function mappingProgress(log: Log): (doneBytes: bigint, totalBytes: bigint) => void {
-  const gib = (bytes: bigint) => (Number(bytes) / 2 ** 30).toFixed(1);
-  return (done, total) => {
-    if (total > LARGE_GUEST && done > 0n)
-      log.info(`mapped ${gib(done)} of ${gib(total)} GiB of guest memory`);
-  };
-}
-
-/** Ends the service when the device broke or the kernel wants it back; it can not be kept in either case. */
-function watchDevice(fn: PciFunction, loop: EventLoop): () => void {
-  const fds: number[] = [];
-  const reasons = {
-    error: "reported an unrecoverable PCI error",
-    release: "was asked back by the kernel (it is being unbound or removed)",
-  } as const;
-  for (const event of ["error", "release"] as const) {
-    const fd = createEventfd();
-    if (!fn.watch(event, fd)) {
-      closeFd(fd);
-      continue;
-    }
-    fds.push(fd);
-    loop.add(fd, EPOLLIN, () => {
-      throw new OperatorError(`${fn.name} ${reasons[event]}`);
-    });
-  }
-  return () => {
-    for (const fd of fds) {
-      loop.remove(fd);
-      closeFd(fd);
-    }
-  };
 }

@@ -25,6 +25,10 @@ export interface DeviceWorkerData {
   readonly meeting: Meeting;
   /** Eventfd of the main thread: once it is signalled the worker cleans up and ends. */
   readonly stopFd: number;
+  /** Eventfd of the main thread: it is signalled when `commands` holds some. */
+  readonly commandFd: number;
+  /** A MessagePort from which WorkerCommands come; transferred. */
+  readonly commands: unknown;
   /** The most queue pairs to offer; all that the device has when undefined. */
   readonly queuePairs: number | undefined;
   /** Virtio feature bits that may be offered. */
@@ -47,8 +51,14 @@ export interface SimWorkerData {
 
 export type WorkerData = DeviceWorkerData | SimWorkerData;
 
+/** What the main thread asks of the serving thread. */
+export type WorkerCommand =
+  /** Keeps all rings relayed, so that what the device writes can be logged at once; or no longer. */
+  { readonly id: number; readonly op: "hold"; readonly relay: boolean };
+
 /** What the serving thread tells the main thread. */
 export type WorkerReport =
+  | { readonly event: "answer"; readonly id: number; readonly result?: unknown; readonly error?: PlainError }
   | { readonly event: "ready"; readonly where: string; readonly device: string }
   | { readonly event: "failed"; readonly error: PlainError }
   | { readonly event: "stopped" };

@@ -1,11 +1,12 @@
 import { rmSync } from "node:fs";
-import { Worker } from "node:worker_threads";
+import { type MessagePort, Worker } from "node:worker_threads";
 import { createEventfd, signalEventfd } from "../hw/ffi/eventfd.ts";
 import type { Log } from "../hw/log.ts";
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import { createSimLink } from "../hw/sim/link.ts";
 import type { SimOptions } from "../hw/sim/sim-options.ts";
 import { Counters } from "../vdpa/counters.ts";
+import { CommandChannel } from "./command-channel.ts";
 import {
   type DeviceWorkerData,
   fromPlain,
@@ -41,7 +42,9 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
   const { meeting, queuePairs, featuresMask, doorbells, datapath, force } = request;
   const stopFd = createEventfd();
   const counters = new Counters();
-  const spawn = (data: WorkerData) => new Worker(request.entry, { workerData: data });
+  const spawn = (data: WorkerData, transferList: MessagePort[] = []) =>
+    new Worker(request.entry, { workerData: data, transferList });
+  const channel = new CommandChannel();
 
   let target: Target;
   if ("bdf" in request.device) target = { kind: "pci", bdf: request.device.bdf };
@@ -57,6 +60,8 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
     target,
     meeting,
     stopFd,
+    commandFd: channel.fd,
+    commands: channel.remotePort,
     queuePairs,
     featuresMask,
     doorbells,
@@ -67,7 +72,7 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
   };
 
   await new Promise<void>((resolve, reject) => {
-    const worker = spawn(data);
+    const worker = spawn(data, [channel.remotePort]);
     const stop = () => {
       signalEventfd(stopFd);
       setTimeout(() => {
@@ -81,6 +86,7 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
     let failure: OperatorError | undefined;
     worker.on("message", (report: WorkerReport) => {
       if (report.event === "ready") onReady(`READY ${report.where} device=${report.device}`);
+      else if (report.event === "answer") channel.settle(report);
       else if (report.event === "failed") failure = fromPlain(report.error);
       else if (failure) reject(failure);
       else resolve();

@@ -69,6 +69,8 @@ export class DirectRing implements Ring {
     if (live) this.parts.interrupts.connect(this.index, callFd);
   }
 
+  hold(): void {}
+
   setLogging(): void {}
 
   /** The device has the guest's addresses, which no change of the table moves. */

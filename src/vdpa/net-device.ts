@@ -78,15 +78,15 @@ export class VirtioNetDevice implements VdpaDevice {
     this.maxMtu = config.mtu ?? DEFAULT_MAX_MTU;
     this.#offered = offeredToFrontEnd(this.#deviceFeatures, options.featuresMask);
     this.maxQueues = 2 * this.#offeredPairs(options.queuePairs);
-    this.#doorbells = new Doorbells(transport.fn, options.loop, options.log, options.doorbells, () =>
-      options.counters.add("kicks_relayed"),
+    this.#doorbells = new Doorbells(transport.fn, options.loop, options.log, options.doorbells, (queue) =>
+      options.counters.queue(queue).add("kicks_relayed"),
     );
     this.#interrupts = new Interrupts(
       transport.fn,
       options.loop,
       options.log,
       () => this.#health.onConfigInterrupt(this.#negotiated),
-      () => options.counters.add("calls_relayed"),
+      (queue) => options.counters.queue(queue).add("calls_relayed"),
     );
     this.#control = new NetControl(options.log);
     this.#health = new DeviceHealth(transport, options.log, options.counters);
@@ -140,11 +140,7 @@ export class VirtioNetDevice implements VdpaDevice {
   baseProblem(features: bigint, base: number): string | undefined {
     const packed = F.hasFeature(features, F.VIRTIO_F_RING_PACKED);
     if (this.#factory.canRelay || isFreshBase(packed, base)) return undefined;
-    const why =
-      this.#factory.policy === "direct"
-        ? "relaying rings, which this would take, is switched off (--datapath direct)"
-        : "rings of the legacy register layout can not be relayed";
-    return `the ring would have to start at ${describeBase(packed, base)}, but a virtio device can only start a ring from its beginning, and ${why}`;
+    return `the ring would have to start at ${describeBase(packed, base)}, but a virtio device can only start a ring from its beginning, and ${this.#noRelay()}`;
   }
 
   configure(features: bigint, vrings: readonly VringConfig[]): void {
@@ -276,11 +272,40 @@ export class VirtioNetDevice implements VdpaDevice {
     this.#logRings(logging);
     if (!this.#live) return;
     try {
-      this.#relayLoggedRings();
+      this.#relayWhatMust();
     } catch (error) {
       this.#logRings(before);
       throw error;
     }
+  }
+
+  holdInRelay(on: boolean): void {
+    if (on && !this.#factory.canRelay) {
+      throw new OperatorError(`the rings of ${this.transport.fn.name} can not be relayed`, {
+        why: this.#noRelay(),
+        kind: "not-ready",
+      });
+    }
+    const before = this.#factory.held;
+    this.#hold(on);
+    if (!this.#live) return;
+    try {
+      this.#relayWhatMust();
+    } catch (error) {
+      this.#hold(before);
+      throw error;
+    }
+  }
+
+  #hold(on: boolean): void {
+    this.#factory.held = on;
+    for (const ring of this.#rings.values()) ring.hold(on);
+  }
+
+  #noRelay(): string {
+    return this.#factory.policy === "direct"
+      ? "relaying rings, which this would take, is switched off (--datapath direct)"
+      : "rings of the legacy register layout can not be relayed";
   }
 
   #logRings(logging: DeviceLogging | undefined): void {
@@ -289,9 +314,9 @@ export class VirtioNetDevice implements VdpaDevice {
   }
 
   /** What the device writes itself can not be logged: the rings that are to be go on relayed. */
-  #relayLoggedRings(): void {
+  #relayWhatMust(): void {
     const direct = [...this.#rings.values()].filter(
-      (ring) => ring.mode === "direct" && this.#factory.loggingOf(ring.index),
+      (ring) => ring.mode === "direct" && this.#factory.mustRelay(ring.index),
     );
     if (direct.length === 0) return;
     const traits = ringTraits(this.#negotiated);

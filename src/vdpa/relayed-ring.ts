@@ -9,7 +9,7 @@ import { allocateIova } from "../memory/iova-allocator.ts";
 import { createRelay } from "../relay/create-relay.ts";
 import { relayBytes } from "../relay/device-memory.ts";
 import type { RelayLogging, RingPosition, RingRelay } from "../relay/relay.ts";
-import type { Counters } from "./counters.ts";
+import type { Counters, QueueCounters } from "./counters.ts";
 import { guestRing, type RingTraits } from "./direct-position.ts";
 import { HandBack } from "./hand-back.ts";
 import type { QueueState, Ring, RingParts } from "./ring.ts";
@@ -30,6 +30,7 @@ export class RelayedRing implements Ring {
   readonly mode = "relay";
   readonly #relay: RingRelay;
   readonly #buffer: DmaBuffer;
+  readonly #counters: QueueCounters;
   /** The device's interrupts come here; signalled by this object itself, it means "go on". */
   readonly #interruptFd = createEventfd();
   /** The kick eventfd that is watched, -1 for none. */
@@ -39,6 +40,8 @@ export class RelayedRing implements Ring {
   #faultReported = false;
   #base: number | undefined;
   #handBack: HandBack | undefined;
+  #held = false;
+  #logged = false;
 
   /** @throws OperatorError where there is no room for our ring, or the guest's is not in its memory */
   constructor(
@@ -48,6 +51,7 @@ export class RelayedRing implements Ring {
     readonly start: RingPosition,
   ) {
     const { memory, transport, loop } = parts;
+    this.#counters = parts.counters.queue(vring.index);
     const { dma } = transport.fn;
     let buffer: DmaBuffer | undefined;
     try {
@@ -130,12 +134,23 @@ export class RelayedRing implements Ring {
       () => this.#forward(),
       () => take(),
     );
-    this.#handBack.allow(true);
+    this.#allowHandBack();
+  }
+
+  hold(on: boolean): void {
+    this.#held = on;
+    this.#allowHandBack();
+    if (this.#doorbell) signalEventfd(this.#interruptFd);
+  }
+
+  #allowHandBack(): void {
+    this.#handBack?.allow(!this.#held && !this.#logged);
   }
 
   setLogging(logging: RelayLogging | undefined): void {
     this.#relay.setLogging(logging);
-    this.#handBack?.allow(logging === undefined);
+    this.#logged = logging !== undefined;
+    this.#allowHandBack();
     // The ring may be there already; or the feed was held back.
     if (this.#doorbell) signalEventfd(this.#interruptFd);
   }
@@ -191,7 +206,7 @@ export class RelayedRing implements Ring {
     if (kickFd >= 0) {
       // Edge-triggered and never read: the eventfd may be a blocking one, and stays the guest's.
       this.parts.loop.add(kickFd, EPOLLIN | EPOLLET, () => {
-        this.parts.counters.add("kicks_relayed");
+        this.#counters.add("kicks_relayed");
         this.#forward();
       });
       this.#watched = kickFd;
@@ -211,7 +226,7 @@ export class RelayedRing implements Ring {
     let more = true;
     for (let round = 0; more && round < ROUNDS; round++) {
       const moved = this.#relay.forward();
-      if (moved > 0) this.parts.counters.add("relay_forwarded", moved);
+      if (moved > 0) this.#counters.add("relay_forwarded", moved);
       if (this.#relay.kickWanted()) this.parts.doorbells.ring(this.#doorbell);
       // A ring that waits for room goes on once the device has completed something.
       more = !this.#relay.starved && this.#relay.setGuestKicks(true);
@@ -242,11 +257,10 @@ export class RelayedRing implements Ring {
   }
 
   #takeCompleted(notify: boolean): void {
-    const { counters } = this.parts;
     const moved = this.#relay.complete();
-    if (moved > 0) counters.add("relay_completed", moved);
+    if (moved > 0) this.#counters.add("relay_completed", moved);
     if ((this.#relay.callWanted() || notify) && this.vring.callFd >= 0) {
-      counters.add("calls_relayed");
+      this.#counters.add("calls_relayed");
       signalPeerEventfd(this.vring.callFd);
     }
   }
@@ -255,7 +269,7 @@ export class RelayedRing implements Ring {
     const { fault } = this.#relay;
     if (!fault || this.#faultReported) return;
     this.#faultReported = true;
-    this.parts.counters.add("ring_faults");
+    this.#counters.add("ring_faults");
     this.parts.log.error(
       `queue ${this.index} stops after a fault of the ${fault.side}'s in its ring: ${fault.message}`,
     );

@@ -15,6 +15,8 @@ let warm = false;
 export class RingFactory {
   /** Rings to come are logged so. */
   logging: DeviceLogging | undefined;
+  /** Rings to come are relayed, and those that are stay so. */
+  held = false;
 
   constructor(
     readonly parts: RelayParts,
@@ -38,11 +40,17 @@ export class RingFactory {
     return data || usedRingGpa !== undefined ? { log, data, usedRingGpa } : undefined;
   }
 
+  /** Whether a ring can not be the device's alone now, wherever it stands. */
+  mustRelay(index: number): boolean {
+    return (this.held && this.canRelay) || this.loggingOf(index) !== undefined;
+  }
+
   /** @param features negotiated with the device */
   create(vring: VringConfig, features: bigint): Ring {
     const traits = ringTraits(features);
     const logging = this.loggingOf(vring.index);
-    const direct = isFreshBase(traits.packed, vring.base) && this.policy !== "relay" && !logging;
+    const direct =
+      isFreshBase(traits.packed, vring.base) && !this.mustRelay(vring.index) && this.policy !== "relay";
     if (direct || !this.canRelay) return new DirectRing(this.parts, vring, traits, this.parts.log);
     this.#warmUp();
     const ring = new RelayedRing(this.parts, vring, traits, positionOf(traits.packed, vring.base));
@@ -51,6 +59,7 @@ export class RingFactory {
       ring.handBackTo(() => this.onDrained(ring));
     }
     ring.setLogging(logging);
+    ring.hold(this.held);
     return ring;
   }
 

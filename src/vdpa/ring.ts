@@ -56,6 +56,8 @@ export interface Ring {
   setKick(kickFd: number, live: boolean): void;
   /** Likewise. */
   setCall(callFd: number, live: boolean): void;
+  /** Whether to stay relayed even where the device could take the ring over. */
+  hold(on: boolean): void;
   /** How what the device writes is logged; only a relayed ring can be. */
   setLogging(logging: RelayLogging | undefined): void;
   /** The memory table has changed. */

@@ -77,6 +77,11 @@ export interface VdpaDevice {
    * they run are moved to where they can; with an error they are logged as before, and run on.
    */
   setLogging(logging: DeviceLogging | undefined): void;
+  /**
+   * Relays all rings from now on, wherever they stand (true), or lets the device take over those that it can (false).
+   * With an error the rings that could not be moved run on as before.
+   */
+  holdInRelay(on: boolean): void;
   /** Resets the device, so that all rings are stopped. Memory stays mapped. Harmless when nothing runs. */
   stop(): void;
 

@@ -51,7 +51,7 @@ for (const packed of [false, true]) {
           expect(frames).toBeLessThan(packed ? 5_000 : 140_000);
         }
         expect(stage.pass(200)).toEqual({ lost: 0, duplicates: 0 });
-        expect(stage.counters.get("ring_faults")).toBe(0);
+        expect(stage.ringFaults).toBe(0);
       });
     });
   }

@@ -122,6 +122,14 @@ export class RelayStage {
     return log;
   }
 
+  /** Faults of both rings. */
+  get ringFaults(): number {
+    return this.pair.queues.reduce(
+      (sum, { index }) => sum + this.counters.queue(index).get("ring_faults"),
+      0,
+    );
+  }
+
   get outstandingTx(): number {
     return this.pair.tx.ring.outstanding;
   }

@@ -34,7 +34,7 @@ for (const packed of [false, true]) {
           expect(modes(stage.device.queues())).toEqual(Array(2).fill(["relay", "relay", "relay"]));
         }
       }
-      expect(stage.counters.get("ring_faults")).toBe(0);
+      expect(stage.ringFaults).toBe(0);
     });
 
     for (const eventIdx of [false, true]) {
@@ -57,7 +57,7 @@ for (const packed of [false, true]) {
           expect(stage.report().duplicates).toBe(0);
           expect(stage.outstandingTx).toBe(0);
           expect(stage.pass(300)).toEqual({ lost: 0, duplicates: 0 });
-          expect(stage.counters.get("ring_faults")).toBe(0);
+          expect(stage.ringFaults).toBe(0);
         });
       }
     }
@@ -102,8 +102,8 @@ test("a device that uses what it was never given is reported, and the ring can b
   expect(stage.pass(50)).toEqual({ lost: 0, duplicates: 0 });
   stage.fn.inject({ wrongUsedId: true });
   stage.send(4);
-  for (let i = 0; i < 20 && stage.counters.get("ring_faults") === 0; i++) stage.turn();
-  expect(stage.counters.get("ring_faults")).toBeGreaterThan(0);
+  for (let i = 0; i < 20 && stage.ringFaults === 0; i++) stage.turn();
+  expect(stage.ringFaults).toBeGreaterThan(0);
   expect(stage.lines.some((line) => line.includes("stops after a fault of the device's in its ring"))).toBe(
     true,
   );

@@ -30,6 +30,7 @@ export class FakeDevice implements VdpaDevice {
   failing: string | undefined;
   running = false;
   canLog = true;
+  holdInRelay(): void {}
   logging: DeviceLogging | undefined;
   negotiated = 0n;
 
