@@ -1,0 +1,118 @@
+import { messageOf, OperatorError } from "../hw/operator-error.ts";
+import { awaitPosition } from "./await-position.ts";
+import type { DeviceRun } from "./device-run.ts";
+import { ringTraits } from "./direct-position.ts";
+import { describeQueue, type Ring } from "./ring.ts";
+import type { DeviceLogging } from "./vdpa-device.ts";
+
+/** Takes rings from the running device and gives them back in another mode, at the position where they stood. */
+export class RingMoves {
+  constructor(private readonly run: DeviceRun) {}
+
+  setLogging(logging: DeviceLogging | undefined): void {
+    const before = this.run.factory.logging;
+    this.#logRings(logging);
+    if (!this.run.live) return;
+    try {
+      this.#relayWhatMust();
+    } catch (error) {
+      this.#logRings(before);
+      throw error;
+    }
+  }
+
+  holdInRelay(on: boolean): void {
+    const { factory, transport } = this.run;
+    if (on && !factory.canRelay) {
+      throw new OperatorError(`the rings of ${transport.fn.name} can not be relayed`, {
+        why: this.whyNoRelay(),
+        kind: "not-ready",
+      });
+    }
+    const before = factory.held;
+    this.#hold(on);
+    if (!this.run.live) return;
+    try {
+      this.#relayWhatMust();
+    } catch (error) {
+      this.#hold(before);
+      throw error;
+    }
+  }
+
+  /** Why the factory can not relay, in words. */
+  whyNoRelay(): string {
+    return this.run.factory.policy === "direct"
+      ? "relaying rings, which this would take, is switched off (--datapath direct)"
+      : "rings of the legacy register layout can not be relayed";
+  }
+
+  /** The device can go on with a relayed ring by itself. */
+  takeBack(ring: Ring): void {
+    try {
+      this.#orStop(() => this.#move(ring));
+    } catch (error) {
+      this.run.log.error(`queue ${ring.index} was not given back to the device: ${messageOf(error)}`);
+    }
+  }
+
+  #hold(on: boolean): void {
+    this.run.factory.held = on;
+    for (const ring of this.run.rings.values()) ring.hold(on);
+  }
+
+  #logRings(logging: DeviceLogging | undefined): void {
+    const { factory, rings } = this.run;
+    factory.logging = logging;
+    for (const ring of rings.values()) ring.setLogging(factory.loggingOf(ring.index));
+  }
+
+  /** What the device writes itself can not be logged: the rings that are to be go on relayed. */
+  #relayWhatMust(): void {
+    const { factory, rings, memory, negotiated, resetsQueues } = this.run;
+    const direct = [...rings.values()].filter(
+      (ring) => ring.mode === "direct" && factory.mustRelay(ring.index),
+    );
+    if (direct.length === 0) return;
+    const traits = ringTraits(negotiated);
+    if (resetsQueues) {
+      for (const ring of direct) {
+        awaitPosition([ring], memory, traits);
+        this.#orStop(() => this.#move(ring));
+      }
+    } else {
+      awaitPosition(direct, memory, traits);
+      this.#orStop(() => this.#replay());
+    }
+  }
+
+  /** Takes a ring from the device and gives it back as the factory makes it now. */
+  #move(ring: Ring): void {
+    const { run } = this;
+    ring.cut();
+    run.resetQueue(ring.index);
+    ring.finish();
+    const moved = run.setUpRing({ ...ring.config, base: ring.position() });
+    moved.connect();
+    run.log.info(describeQueue(moved.state()));
+  }
+
+  /** Where single queues can not be reset: the whole device is, and told everything anew. */
+  #replay(): void {
+    const rings = this.run.stop();
+    this.run.start(
+      this.run.chosen,
+      rings.map((ring) => ({ ...ring.config, base: ring.position() })),
+    );
+  }
+
+  /** A device that was changed only in part can not go on. */
+  #orStop(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.run.stop();
+      throw error;
+    }
+  }
+}
