@@ -74,16 +74,12 @@ export class RingMoves {
       (ring) => ring.mode === "direct" && factory.mustRelay(ring.index),
     );
     if (direct.length === 0) return;
-    const traits = ringTraits(negotiated);
-    if (resetsQueues) {
-      for (const ring of direct) {
-        awaitPosition([ring], memory, traits);
-        this.#orStop(() => this.#move(ring));
-      }
-    } else {
-      awaitPosition(direct, memory, traits);
-      this.#orStop(() => this.#replay());
-    }
+    // Once for all together, as this thread does nothing else meanwhile.
+    awaitPosition(direct, memory, ringTraits(negotiated));
+    this.#orStop(() => {
+      if (!resetsQueues) this.#replay();
+      else for (const ring of direct) this.#move(ring);
+    });
   }
 
   /** Takes a ring from the device and gives it back as the factory makes it now. */
