@@ -5,6 +5,7 @@ import * as F from "../hw/virtio/features.ts";
 import { readNetConfig } from "../hw/virtio/net-config.ts";
 import type { VirtioTransport } from "../hw/virtio/transport.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
+import { announce } from "./announcement.ts";
 import type { Counters } from "./counters.ts";
 import { DeviceRun, type DeviceRunOptions } from "./device-run.ts";
 import { offeredToFrontEnd } from "./feature-sets.ts";
@@ -182,6 +183,14 @@ export class VirtioNetDevice implements VdpaDevice {
 
   holdInRelay(on: boolean): void {
     this.#moves.holdInRelay(on);
+  }
+
+  get canAnnounce(): boolean {
+    return this.#run.factory.canRelay && F.hasFeature(this.#run.traits.features, F.VIRTIO_F_RING_RESET);
+  }
+
+  announce(mac: Uint8Array): void {
+    announce(this.#run, this.#moves, mac);
   }
 
   stop(): void {

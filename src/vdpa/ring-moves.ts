@@ -82,15 +82,45 @@ export class RingMoves {
     });
   }
 
+  /**
+   * Has a ring leave its queue, which `use` may set up for itself meanwhile, and come back where it was. A device on
+   * which that fails is stopped; an error of `use` alone is thrown once the ring is back.
+   * @throws OperatorError also when a direct ring does not show where it is; it runs on then and nothing else happens
+   */
+  lend(ring: Ring, use: () => void): void {
+    const { run } = this;
+    if (ring.mode === "direct") awaitPosition([ring], run.memory, ringTraits(run.negotiated));
+    let failure: { error: unknown } | undefined;
+    this.#orStop(() => {
+      this.#take(ring);
+      try {
+        use();
+      } catch (error) {
+        failure = { error };
+      }
+      run.resetQueue(ring.index);
+      this.#giveBack(ring);
+    });
+    if (failure) throw failure.error;
+  }
+
   /** Takes a ring from the device and gives it back as the factory makes it now. */
   #move(ring: Ring): void {
-    const { run } = this;
+    this.#take(ring);
+    const moved = this.#giveBack(ring);
+    this.run.log.info(describeQueue(moved.state()));
+  }
+
+  #take(ring: Ring): void {
     ring.cut();
-    run.resetQueue(ring.index);
+    this.run.resetQueue(ring.index);
     ring.finish();
-    const moved = run.setUpRing({ ...ring.config, base: ring.position() });
+  }
+
+  #giveBack(ring: Ring): Ring {
+    const moved = this.run.setUpRing({ ...ring.config, base: ring.position() });
     moved.connect();
-    run.log.info(describeQueue(moved.state()));
+    return moved;
   }
 
   /** Where single queues can not be reset: the whole device is, and told everything anew. */

@@ -82,6 +82,13 @@ export interface VdpaDevice {
    * With an error the rings that could not be moved run on as before.
    */
   holdInRelay(on: boolean): void;
+  /** Whether `announce` can be asked. */
+  readonly canAnnounce: boolean;
+  /**
+   * Has the running device send the frame from which the network learns where the guest is now.
+   * @param mac six bytes, the guest's address
+   */
+  announce(mac: Uint8Array): void;
   /** Resets the device, so that all rings are stopped. Memory stays mapped. Harmless when nothing runs. */
   stop(): void;
 

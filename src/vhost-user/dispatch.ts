@@ -1,6 +1,6 @@
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import type { Message } from "./connection.ts";
-import type { AnyRow, FdRule, Row } from "./handler-row.ts";
+import { type AnyRow, type FdRule, NotCarriedOut, type Row } from "./handler-row.ts";
 import { HANDLERS } from "./handlers.ts";
 import { vhost_user_u64 } from "./messages.ts";
 import {
@@ -31,7 +31,7 @@ const u64 = (value: bigint) => vhost_user_u64.alloc({ u64: value });
 
 /**
  * Carries one message out, or says why not. An error is told by the message's own error form, else by a non-zero
- * ack where one was asked for; else nothing is left but to disconnect. A reply without an error form is never
+ * ack where one was asked for; else nothing is left but to disconnect, unless the front-end can do without. A reply without an error form is never
  * replaced by an ack: it would be read as a value.
  */
 export function dispatch(session: Session, message: Message): Outcome {
@@ -48,7 +48,8 @@ export function dispatch(session: Session, message: Message): Outcome {
     // A header that is wrong in itself: whatever follows can not be trusted either.
     if (refused instanceof BrokenHeader) return { reply: undefined, refused, disconnect: true };
     const reply = row?.errorReply ?? (hasOwnReply(row) || !wantsAck() ? undefined : u64(NACK));
-    return { reply, refused, disconnect: reply === undefined };
+    const disconnect = reply === undefined && !(refused instanceof NotCarriedOut);
+    return { reply, refused, disconnect };
   }
 }
 

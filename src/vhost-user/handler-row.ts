@@ -1,7 +1,14 @@
 import type { Struct } from "../hw/ffi/struct.ts";
+import { OperatorError } from "../hw/operator-error.ts";
 import type { PassedFds } from "./passed-fds.ts";
 import type { ProtocolFeature } from "./protocol.ts";
 import type { Session } from "./session.ts";
+
+/**
+ * A legal request without which the front-end gets along was not carried out. Who asked for an answer is told; for the
+ * others the connection does not end over it.
+ */
+export class NotCarriedOut extends OperatorError {}
 
 /** How a payload is decoded. Longer ones are allowed, shorter ones not. */
 export interface Takes<P> {

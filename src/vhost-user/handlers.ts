@@ -5,7 +5,7 @@ import * as features from "./handlers/features.ts";
 import { resetDevice, resetOwner, setOwner } from "./handlers/lifecycle.ts";
 import { setLogBase, setLogFd } from "./handlers/log.ts";
 import * as memory from "./handlers/memory.ts";
-import { netSetMtu } from "./handlers/net.ts";
+import { netSetMtu, readMac, sendRarp } from "./handlers/net.ts";
 import { getStatus, setStatus } from "./handlers/status.ts";
 import { carriesFd, setVringCall, setVringErr, setVringKick } from "./handlers/vring-fds.ts";
 import * as vrings from "./handlers/vrings.ts";
@@ -18,6 +18,7 @@ const VRING_ADDR = one(messages.vhost_vring_addr);
 const REGION = one(messages.vhost_user_mem_reg_msg);
 const LOG = one(messages.vhost_user_log);
 const TRANSFER = one(messages.vhost_user_transfer_device_state);
+const MAC = { least: messages.vhost_user_u64.size, decode: readMac };
 const TABLE = { least: messages.vhost_user_memory.size, decode: memory.readTable };
 
 const u64 = (value: bigint) => messages.vhost_user_u64.alloc({ u64: value });
@@ -49,7 +50,7 @@ export const HANDLERS: Readonly<Record<RequestName, AnyRow>> = {
   SET_PROTOCOL_FEATURES: row({ takes: U64, fds: 0, run: features.setProtocolFeatures }),
   GET_QUEUE_NUM:         row({ takes: NOTHING, fds: 0, offered: "MQ", reply: "u64", run: features.getQueueNum }),
   SET_VRING_ENABLE:      row({ takes: VRING_STATE, fds: 0, run: vrings.setVringEnable }),
-  SEND_RARP:             refused("frames can not be injected while the device reads the guest's rings itself"),
+  SEND_RARP:             row({ takes: MAC, fds: 0, needs: "RARP", run: sendRarp }),
   NET_SET_MTU:           row({ takes: U64, fds: 0, needs: "MTU", run: netSetMtu }),
   SET_BACKEND_REQ_FD:    row({ takes: NOTHING, fds: 1, offered: "BACKEND_REQ", run: setBackendReqFd }),
   IOTLB_MSG:             refused("ACCESS_PLATFORM is not offered: device DMA can not take misses"),

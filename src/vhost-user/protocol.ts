@@ -111,6 +111,7 @@ export const protocolBits = (...names: ProtocolFeature[]): bigint =>
 export const IMPLEMENTED = protocolBits(
   "MQ",
   "LOG_SHMFD",
+  "RARP",
   "REPLY_ACK",
   "MTU",
   "BACKEND_REQ",

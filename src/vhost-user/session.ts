@@ -11,6 +11,7 @@ import {
   IMPLEMENTED,
   PROTOCOL_F,
   type ProtocolFeature,
+  protocolBits,
   VHOST_F_LOG_ALL,
   VHOST_USER_F_PROTOCOL_FEATURES,
 } from "./protocol.ts";
@@ -57,7 +58,8 @@ export class Session {
   }
 
   get offeredProtocolFeatures(): bigint {
-    return this.device.getProtocolFeatures() & IMPLEMENTED;
+    const missing = this.device.canAnnounce ? 0n : protocolBits("RARP");
+    return this.device.getProtocolFeatures() & IMPLEMENTED & ~missing;
   }
 
   /** Negotiated virtio features, without the vhost-user bits; 0 before SET_FEATURES. */
@@ -107,6 +109,17 @@ export class Session {
     if (logging) this.#notifiers.withdraw(this.rings.map((ring) => ring.index));
     this.device.setLogging(logging);
     this.#offerNotifiers();
+  }
+
+  /** Sends the frame from which the network learns the guest's address. Throws where it was not sent. */
+  announce(mac: Uint8Array): void {
+    // The ring may come back relayed, with another doorbell.
+    this.#notifiers.withdraw(this.rings.map((ring) => ring.index));
+    try {
+      this.device.announce(mac);
+    } finally {
+      this.#offerNotifiers();
+    }
   }
 
   #logging(): DeviceLogging | undefined {

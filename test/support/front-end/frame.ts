@@ -8,7 +8,7 @@ const MACS = 12;
 /** Locally administered addresses, plus the pair's number. */
 const TO = 0x0200_0000_0000;
 const FROM = 0x0200_0000_0100;
-const ETHER_TYPE = 0x88b5;
+export const ETHER_TYPE = 0x88b5;
 const FILL_AT = 24;
 
 const PATTERN = (() => {

@@ -45,6 +45,7 @@ const WANTED_PROTOCOL = {
   qemu:
     Protocol.MQ |
     Protocol.LOG_SHMFD |
+    Protocol.RARP |
     Protocol.REPLY_ACK |
     Protocol.MTU |
     Protocol.RESET_DEVICE |

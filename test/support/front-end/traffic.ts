@@ -1,4 +1,4 @@
-import { checkFrame, type Echo, MAX_FRAME, MIN_FRAME, writeFrame } from "./frame.ts";
+import { checkFrame, type Echo, ETHER_TYPE, MAX_FRAME, MIN_FRAME, writeFrame } from "./frame.ts";
 import type { Guest } from "./guest.ts";
 import type { NetPair } from "./net-pair.ts";
 
@@ -28,6 +28,8 @@ export interface TrafficOptions {
   readonly patienceMs?: number;
   /** Most frames of a pair on their way at once (a quarter of the ring's entries). */
   readonly window?: number;
+  /** Takes frames of other kinds, for the duration of the call; without it they are wrong. */
+  readonly onForeign?: (frame: Buffer) => void;
   readonly onRound?: (reports: readonly PairReport[]) => void | Promise<void>;
 }
 
@@ -73,7 +75,11 @@ class Flow {
 
   #accept(frame: Buffer): void {
     const { report } = this;
-    const { from = 0, echo = "loopback" } = this.options;
+    const { from = 0, echo = "loopback", onForeign } = this.options;
+    if (onForeign && frame.readUInt16BE(12) !== ETHER_TYPE) {
+      onForeign(frame);
+      return;
+    }
     const found = checkFrame(frame, this.pair.index, echo);
     if (typeof found === "string") {
       if (report.wrong.length < 5) report.wrong.push(found);

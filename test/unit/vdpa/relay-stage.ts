@@ -9,7 +9,7 @@ import { Counters } from "../../../src/vdpa/counters.ts";
 import { VirtioNetDevice } from "../../../src/vdpa/net-device.ts";
 import type { DatapathPolicy } from "../../../src/vdpa/ring.ts";
 import type { VringConfig } from "../../../src/vdpa/vdpa-device.ts";
-import { checkFrame, writeFrame } from "../../support/front-end/frame.ts";
+import { checkFrame, ETHER_TYPE, writeFrame } from "../../support/front-end/frame.ts";
 import { createRegions, qemuLayout, type Region } from "../../support/front-end/guest-memory.ts";
 import { NetPair, type NetQueue } from "../../support/front-end/net-pair.ts";
 import type { Layout } from "../../support/front-end/packet-buffer.ts";
@@ -23,6 +23,8 @@ export interface StageOptions {
   readonly datapath?: DatapathPolicy;
   readonly layouts?: readonly Layout[];
   readonly size?: number;
+  /** How long the device may take to answer, in milliseconds. */
+  readonly limitMs?: number;
 }
 
 const QUIET_MS = 100;
@@ -39,6 +41,8 @@ export class RelayStage {
   readonly device: VirtioNetDevice;
   readonly pair: NetPair;
   readonly regions: Region[];
+  /** Frames that came back and were not sent by the driver. */
+  readonly foreign: Buffer[] = [];
   /** Where the next start begins, by queue. */
   readonly bases: number[];
   readonly #ended: Promise<void>;
@@ -58,7 +62,7 @@ export class RelayStage {
     this.memory = new GuestMemory(fn.dma, { log });
     this.regions = createRegions(qemuLayout(1 << 21));
     this.memory.replaceAll(this.regions);
-    const transport = openVirtio(fn, log, { limitMs: 5000 });
+    const transport = openVirtio(fn, log, { limitMs: options.limitMs ?? 5000 });
     this.device = new VirtioNetDevice(transport, {
       loop: this.loop,
       log,
@@ -152,12 +156,27 @@ export class RelayStage {
     this.loop.runOnce(1);
     const reclaimed = this.pair.reclaim();
     const received = this.pair.receive((frame) => {
+      if (frame.readUInt16BE(12) !== ETHER_TYPE) {
+        this.foreign.push(Buffer.from(frame));
+        return;
+      }
       const sequence = checkFrame(frame, 0, "loopback");
       if (typeof sequence === "string") throw new Error(sequence);
       if (this.#seen.has(sequence)) this.#duplicates++;
       this.#seen.add(sequence);
     });
     return reclaimed + received > 0;
+  }
+
+  /** Sends so many frames without receiving, or until the wire is full and the device takes nothing more. */
+  flood(frames = Number.POSITIVE_INFINITY): void {
+    let left = frames;
+    for (let last = performance.now(); performance.now() - last < QUIET_MS; ) {
+      this.loop.runOnce(1);
+      const sent = this.send(Math.min(left, 1));
+      left -= sent;
+      if (sent + this.pair.reclaim() > 0) last = performance.now();
+    }
   }
 
   /** Until nothing moves any more. */

@@ -64,9 +64,18 @@ describe("protocol features", () => {
     expect(stage.peer.get(GET_PROTOCOL_FEATURES)).toBe(ALL);
   });
 
+  test("RARP is not among them where the device can not send a frame of ours", () => {
+    stage.device.canAnnounce = false;
+    expect(stage.peer.get(GET_PROTOCOL_FEATURES)).toBe(ALL & ~4n);
+  });
+
   test("unknown ones are never accepted", () => {
     stage.negotiate();
-    stage.refuses("SET_PROTOCOL_FEATURES", "not offered: RARP, bit_50", u64s(ALL | (1n << 2n) | (1n << 50n)));
+    stage.refuses(
+      "SET_PROTOCOL_FEATURES",
+      "not offered: CONFIG, bit_50",
+      u64s(ALL | (1n << 9n) | (1n << 50n)),
+    );
   });
 
   test("REPLY_ACK counts for the message that negotiates it", () => {

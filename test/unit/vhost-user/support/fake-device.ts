@@ -30,7 +30,11 @@ export class FakeDevice implements VdpaDevice {
   failing: string | undefined;
   running = false;
   canLog = true;
+  canAnnounce = true;
   holdInRelay(): void {}
+  announce(mac: Uint8Array): void {
+    this.#called("announce", Buffer.from(mac).toString("hex"));
+  }
   logging: DeviceLogging | undefined;
   negotiated = 0n;
 

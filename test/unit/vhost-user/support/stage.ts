@@ -22,7 +22,7 @@ export const RAM: { gpa: bigint; size: bigint; uva: bigint; mmapOffset: bigint }
 };
 
 /** Every protocol feature that is implemented. */
-export const ALL = 0x9ac3bn;
+export const ALL = 0x9ac3fn;
 
 /**
  * One connected front-end per test on a device that only remembers. After each test everything must be given back:
