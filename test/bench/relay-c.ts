@@ -1,0 +1,54 @@
+import { dlopen, FFIType, ptr } from "bun:ffi";
+import { join } from "node:path";
+import { BATCH, LAPS, ring, SIZE, stageFor, type Timing } from "./relay-setup.ts";
+
+/** Compiles a C source of this folder at -O2; returns the output's path. */
+export function compileC(source: string, output: string, flags: readonly string[] = []): string {
+  const cc = Bun.spawnSync(["cc", "-O2", "-o", output, join(import.meta.dir, source), ...flags]);
+  if (cc.exitCode !== 0) throw new Error(cc.stderr.toString());
+  return output;
+}
+
+const symbols = {
+  run_split: { args: [FFIType.ptr, FFIType.u32, FFIType.u32, FFIType.ptr], returns: FFIType.i32 },
+  run_packed: { args: [FFIType.ptr, FFIType.u32, FFIType.u32, FFIType.ptr], returns: FFIType.i32 },
+} as const;
+
+/** The plain C loops of relay-ideal.c on rings of their own, each as a run. */
+export function idealRuns(directory: string) {
+  const shared = ["-shared", "-fPIC"];
+  const checked = dlopen(compileC("relay-ideal.c", join(directory, "ideal.so"), shared), symbols);
+  const trusting = dlopen(
+    compileC("relay-ideal.c", join(directory, "trusting.so"), [...shared, "-DTRUSTING"]),
+    symbols,
+  );
+  return {
+    split: runOf(false, checked.symbols.run_split),
+    splitTrusting: runOf(false, trusting.symbols.run_split),
+    packed: runOf(true, checked.symbols.run_packed),
+  };
+}
+
+type Run = (setup: Pointer, batch: number, laps: number, ns: Pointer) => number;
+type Pointer = NonNullable<ReturnType<typeof ptr>>;
+
+function runOf(packed: boolean, run: Run): () => Timing {
+  const { stage } = stageFor(packed);
+  const { gpa, size } = stage.memory.regions[0]!;
+  const hva = stage.memory.gpaToHva(gpa, Number(size));
+  const { descGpa, driverGpa, deviceGpa } = ring;
+  const setup = new BigUint64Array(new ArrayBuffer(9 * 8));
+  setup.set([
+    ...[BigInt(hva), gpa, size],
+    ...[BigInt(stage.log.memory.hva), BigInt(stage.log.size)],
+    ...[descGpa, driverGpa, deviceGpa, BigInt(SIZE)],
+  ]);
+  const ns = new Float64Array(new ArrayBuffer(16));
+  return () => {
+    // SAFETY: C stays inside of the stage's first region, which holds the ring, and its log; both arrays and the
+    // stage are referenced by this function.
+    if (run(ptr(setup), BATCH, LAPS, ptr(ns)) !== 0) throw new Error("the C relay refused its own ring");
+    if (stage.loggedPages().length < SIZE / 2) throw new Error("the C relay did not log");
+    return { forward: ns[0]!, complete: ns[1]! };
+  };
+}

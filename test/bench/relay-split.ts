@@ -1,0 +1,48 @@
+import { SplitRelay } from "../../src/relay/split-relay.ts";
+import { BATCH, guestViews, LAPS, ring, SIZE, stageFor, type Timing } from "./relay-setup.ts";
+
+/** The split relay of this project; a call of the result is a run. */
+export function splitRun(): () => Timing {
+  const { stage, buffer } = stageFor(false);
+  const relay = new SplitRelay({ ring, memory: stage.memory, buffer, offset: 0 });
+  relay.start({ availPosition: 0, availWrap: 0, usedPosition: 0, usedWrap: 0 });
+  relay.setLogging({ log: stage.log, data: true, usedRingGpa: ring.deviceGpa });
+  const avail = guestViews(stage, ring.driverGpa).u16;
+  const usedAt = Number(relay.deviceQueue.device - buffer.iova);
+  const used = new Uint32Array(buffer.memory.window(0).u8.buffer, usedAt);
+  const usedIndex = new Uint16Array(used.buffer, usedAt);
+  for (let i = 0; i < SIZE; i++) {
+    used[1 + 2 * i] = i;
+    used[2 + 2 * i] = 100;
+  }
+  let index = 0;
+  const forward = () => {
+    for (let done = BATCH; done <= SIZE; done += BATCH) {
+      avail[1] = index + done;
+      relay.forward();
+    }
+  };
+  const complete = () => {
+    for (let done = BATCH; done <= SIZE; done += BATCH) {
+      usedIndex[1] = index + done;
+      relay.complete();
+    }
+  };
+  return () => {
+    let forwarding = 0;
+    let completing = 0;
+    for (let lap = 0; lap < LAPS; lap++) {
+      const t0 = performance.now();
+      forward();
+      const t1 = performance.now();
+      complete();
+      completing += performance.now() - t1;
+      forwarding += t1 - t0;
+      index += SIZE;
+    }
+    if (relay.fault) throw relay.fault;
+    if (relay.outstanding > 0 || relay.counts.completed < LAPS * SIZE)
+      throw new Error("the relay did not move");
+    return { forward: (forwarding * 1e6) / (LAPS * SIZE), complete: (completing * 1e6) / (LAPS * SIZE) };
+  };
+}
