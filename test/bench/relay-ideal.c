@@ -47,6 +47,7 @@ struct setup {
 struct relay {
   struct setup s;
   uint8_t *log;
+  uint64_t pages;
   uint64_t used_gpa;
   uint32_t mask, outstanding;
   /* Split. */
@@ -62,15 +63,17 @@ struct relay {
   uint16_t guest_id[MAX_SIZE], slots[MAX_SIZE], rest[MAX_SIZE], free_ids[MAX_SIZE];
 };
 
-static int mark(struct relay *r, uint64_t gpa, uint32_t len) {
+static inline int mark(uint8_t *log, uint64_t pages, uint64_t gpa, uint32_t len) {
   uint64_t page = gpa >> 12, last = (gpa + len - 1) >> 12;
 #ifndef TRUSTING
-  if (unlikely(last < page || last >= r->s.log_bytes * 8)) return -1;
+  if (unlikely(last < page || last >= pages)) return -1;
+#else
+  (void)pages;
 #endif
   for (; page <= last; page++) {
     uint8_t bit = 1 << (page & 7);
-    if (!(__atomic_load_n(&r->log[page >> 3], __ATOMIC_RELAXED) & bit))
-      __atomic_fetch_or(&r->log[page >> 3], bit, __ATOMIC_RELAXED);
+    if (!(__atomic_load_n(&log[page >> 3], __ATOMIC_RELAXED) & bit))
+      __atomic_fetch_or(&log[page >> 3], bit, __ATOMIC_RELAXED);
   }
   return 0;
 }
@@ -87,7 +90,7 @@ static __attribute__((noinline)) int mark_table(struct relay *r, uint64_t gpa, u
   for (uint32_t left = count; left > 0; left--) {
     if (next >= count) return -1;
     struct split_desc d = t[next];
-    if (d.flags & WRITE && mark(r, d.addr, d.len)) return -1;
+    if (d.flags & WRITE && mark(r->log, r->pages, d.addr, d.len)) return -1;
     if (!(d.flags & NEXT)) return 0;
     next = d.next;
   }
@@ -98,11 +101,15 @@ static int split_forward(struct relay *r) {
   uint16_t seen = __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE);
   uint16_t count = seen - r->avail_idx;
   if (count + r->outstanding > r->s.size) return -1;
-  for (uint16_t i = 0; i < count; i++) {
-    uint16_t head = r->avail->ring[(uint16_t)(r->avail_idx + i) & r->mask];
-    if (unlikely(head >= r->s.size || r->held[head])) return -1;
+  /* Locals, as stores of bytes could otherwise change anything of `r` in the compiler's eyes. */
+  const uint16_t *from = r->avail->ring;
+  uint16_t *to = r->our_avail->ring;
+  const uint32_t mask = r->mask, first = r->avail_idx, our_first = r->our_avail_idx;
+  for (uint32_t i = 0; i < count; i++) {
+    uint16_t head = from[(first + i) & mask];
+    if (unlikely(head > mask || r->held[head])) return -1;
     r->held[head] = 1;
-    r->our_avail->ring[(uint16_t)(r->our_avail_idx + i) & r->mask] = head;
+    to[(our_first + i) & mask] = head;
   }
   r->avail_idx += count;
   r->our_avail_idx += count;
@@ -115,28 +122,34 @@ static int split_complete(struct relay *r) {
   uint16_t seen = __atomic_load_n(&r->our_used->idx, __ATOMIC_ACQUIRE);
   uint16_t count = seen - r->our_used_idx;
   if (count > r->outstanding) return -1;
-  for (uint16_t i = 0; i < count; i++) {
-    struct used_elem e = r->our_used->ring[(uint16_t)(r->our_used_idx + i) & r->mask];
+  const struct used_elem *from = r->our_used->ring;
+  struct used_elem *to = r->used->ring;
+  const struct split_desc *table = r->table;
+  uint8_t *log = r->log;
+  const uint64_t pages = r->pages;
+  const uint32_t mask = r->mask, first_from = r->our_used_idx, first_to = r->used_idx;
+  for (uint32_t i = 0; i < count; i++) {
+    struct used_elem e = from[(first_from + i) & mask];
 #ifndef TRUSTING
-    if (unlikely(e.id >= r->s.size || !r->held[e.id])) return -1;
+    if (unlikely(e.id > mask || !r->held[e.id])) return -1;
 #endif
-    uint32_t left = r->s.size, next = e.id;
+    uint32_t left = mask + 1, next = e.id;
     struct split_desc d;
     do {
 #ifndef TRUSTING
-      if (unlikely(next >= r->s.size)) return -1;
+      if (unlikely(next > mask)) return -1;
 #endif
       if (unlikely(left-- == 0)) return -1;
-      d = r->table[next];
+      d = table[next];
       if (unlikely(d.flags & INDIRECT)) {
         if (mark_table(r, d.addr, d.len)) return -1;
         break;
       }
-      if (d.flags & WRITE && unlikely(mark(r, d.addr, d.len))) return -1;
+      if (d.flags & WRITE && unlikely(mark(log, pages, d.addr, d.len))) return -1;
       next = d.next;
     } while (d.flags & NEXT);
     r->held[e.id] = 0;
-    r->used->ring[(uint16_t)(r->used_idx + i) & r->mask] = e;
+    to[(first_to + i) & mask] = e;
   }
   uint32_t slot = r->used_idx & r->mask;
   r->our_used_idx += count;
@@ -145,98 +158,113 @@ static int split_complete(struct relay *r) {
   /* Sequentially consistent, so that the look at the log below does not overtake it. */
   __atomic_store_n(&r->used->idx, r->used_idx, __ATOMIC_SEQ_CST);
   uint32_t first = count <= r->s.size - slot ? count : r->s.size - slot;
-  int bad = mark(r, r->used_gpa + 2, 2) | mark(r, r->used_gpa + 4 + 8 * slot, 8 * first);
-  if (first < count) bad |= mark(r, r->used_gpa + 4, 8 * (count - first));
+  int bad = mark(log, pages, r->used_gpa + 2, 2) | mark(log, pages, r->used_gpa + 4 + 8 * slot, 8 * first);
+  if (first < count) bad |= mark(log, pages, r->used_gpa + 4, 8 * (count - first));
   return bad ? -1 : count;
 }
 
 static int packed_forward(struct relay *r) {
+  const struct packed_desc *ring = r->ring;
+  struct packed_desc *ours = r->ours;
+  const uint32_t size = r->s.size;
+  uint32_t in = r->in, in_wrap = r->in_wrap, to = r->to, to_wrap = r->to_wrap;
+  uint32_t outstanding = r->outstanding, free_count = r->free_count;
   int32_t head = -1;
   uint16_t head_flags = 0;
   int count = 0;
   for (;;) {
-    uint16_t flags = __atomic_load_n(&r->ring[r->in].flags, __ATOMIC_ACQUIRE);
-    if ((flags & (AVAIL | USED)) != (r->in_wrap ? AVAIL : USED)) break;
-    if (unlikely(r->free_count == 0)) return -1;
-    uint16_t id = r->free_ids[--r->free_count];
+    uint16_t flags = __atomic_load_n(&ring[in].flags, __ATOMIC_ACQUIRE);
+    if ((flags & (AVAIL | USED)) != (in_wrap ? AVAIL : USED)) break;
+    if (unlikely(free_count == 0)) return -1;
+    uint16_t id = r->free_ids[--free_count];
     uint32_t slots = 0;
     int32_t before = -1;
     for (;;) {
-      if (unlikely(r->outstanding++ == r->s.size)) return -1;
-      struct packed_desc d = r->ring[r->in];
+      if (unlikely(outstanding++ == size)) return -1;
+      struct packed_desc d = ring[in];
       d.flags &= NEXT | WRITE | INDIRECT;
       /* A chain's first copy is at its id, the others at ids that it uses up with it. */
       uint16_t copy = id;
       if (slots > 0) {
-        if (unlikely(r->free_count == 0)) return -1;
-        copy = r->free_ids[--r->free_count];
+        if (unlikely(free_count == 0)) return -1;
+        copy = r->free_ids[--free_count];
         r->rest[before] = copy;
       }
       r->saved[copy] = d;
       before = copy;
       r->guest_id[id] = d.id;
-      uint16_t shown = d.flags | (r->to_wrap ? AVAIL : USED);
-      r->ours[r->to].addr = d.addr;
-      r->ours[r->to].len = d.len;
-      r->ours[r->to].id = id;
+      uint16_t shown = d.flags | (to_wrap ? AVAIL : USED);
+      ours[to].addr = d.addr;
+      ours[to].len = d.len;
+      ours[to].id = id;
       if (head < 0) {
-        head = r->to;
+        head = to;
         head_flags = shown;
       } else {
-        r->ours[r->to].flags = shown;
+        ours[to].flags = shown;
       }
       slots++;
-      if (++r->in == r->s.size) r->in = 0, r->in_wrap ^= 1;
-      if (++r->to == r->s.size) r->to = 0, r->to_wrap ^= 1;
+      if (++in == size) in = 0, in_wrap ^= 1;
+      if (++to == size) to = 0, to_wrap ^= 1;
       if (!(d.flags & NEXT)) break;
     }
     r->slots[id] = slots;
     r->held[id] = 1;
     count++;
   }
-  if (head >= 0) __atomic_store_n(&r->ours[head].flags, head_flags, __ATOMIC_RELEASE);
+  r->in = in, r->in_wrap = in_wrap, r->to = to, r->to_wrap = to_wrap;
+  r->outstanding = outstanding, r->free_count = free_count;
+  if (head >= 0) __atomic_store_n(&ours[head].flags, head_flags, __ATOMIC_RELEASE);
   return count;
 }
 
 static int packed_complete(struct relay *r) {
-  uint32_t first = r->out, first_flags = 0, moved = 0;
+  struct packed_desc *ring = r->ring;
+  const struct packed_desc *ours = r->ours;
+  uint8_t *log = r->log;
+  const uint64_t pages = r->pages;
+  const uint32_t size = r->s.size, first = r->out;
+  uint32_t out = r->out, out_wrap = r->out_wrap, done = r->done, done_wrap = r->done_wrap;
+  uint32_t free_count = r->free_count, first_flags = 0, moved = 0;
   int count = 0;
   for (;;) {
-    uint16_t flags = __atomic_load_n(&r->ours[r->done].flags, __ATOMIC_ACQUIRE);
-    if ((flags & (AVAIL | USED)) != (r->done_wrap ? AVAIL | USED : 0)) break;
-    uint16_t id = r->ours[r->done].id;
-    uint32_t len = r->ours[r->done].len;
-    if (unlikely(id >= r->s.size || !r->held[id])) return -1;
+    uint16_t flags = __atomic_load_n(&ours[done].flags, __ATOMIC_ACQUIRE);
+    if ((flags & (AVAIL | USED)) != (done_wrap ? AVAIL | USED : 0)) break;
+    uint16_t id = ours[done].id;
+    uint32_t len = ours[done].len;
+    if (unlikely(id >= size || !r->held[id])) return -1;
     uint16_t copy = id;
     uint32_t slots = r->slots[id];
     for (uint32_t i = 0; i < slots; i++) {
       struct packed_desc d = r->saved[copy];
       if (unlikely(d.flags & INDIRECT)) {
         if (mark_table(r, d.addr, d.len)) return -1;
-      } else if (d.flags & WRITE && unlikely(mark(r, d.addr, d.len))) {
+      } else if (d.flags & WRITE && unlikely(mark(log, pages, d.addr, d.len))) {
         return -1;
       }
-      r->free_ids[r->free_count++] = copy;
+      r->free_ids[free_count++] = copy;
       copy = r->rest[copy];
     }
     r->held[id] = 0;
-    uint16_t shown = (flags & WRITE) | (r->out_wrap ? AVAIL | USED : 0);
-    r->ring[r->out].len = len;
-    r->ring[r->out].id = r->guest_id[id];
+    uint16_t shown = (flags & WRITE) | (out_wrap ? AVAIL | USED : 0);
+    ring[out].len = len;
+    ring[out].id = r->guest_id[id];
     if (count == 0) first_flags = shown;
-    else r->ring[r->out].flags = shown;
+    else ring[out].flags = shown;
     count++;
     moved += slots;
-    if ((r->out += slots) >= r->s.size) r->out -= r->s.size, r->out_wrap ^= 1;
-    if ((r->done += slots) >= r->s.size) r->done -= r->s.size, r->done_wrap ^= 1;
+    if ((out += slots) >= size) out -= size, out_wrap ^= 1;
+    if ((done += slots) >= size) done -= size, done_wrap ^= 1;
   }
   if (count == 0) return 0;
+  r->out = out, r->out_wrap = out_wrap, r->done = done, r->done_wrap = done_wrap;
+  r->free_count = free_count;
   r->outstanding -= moved;
   /* Sequentially consistent, so that the look at the log below does not overtake it. */
-  __atomic_store_n(&r->ring[first].flags, first_flags, __ATOMIC_SEQ_CST);
-  uint32_t up = moved <= r->s.size - first ? moved : r->s.size - first;
-  int bad = mark(r, r->s.desc + 16 * first, 16 * up);
-  if (up < moved) bad |= mark(r, r->s.desc, 16 * (moved - up));
+  __atomic_store_n(&ring[first].flags, first_flags, __ATOMIC_SEQ_CST);
+  uint32_t up = moved <= size - first ? moved : size - first;
+  int bad = mark(log, pages, r->s.desc + 16 * first, 16 * up);
+  if (up < moved) bad |= mark(log, pages, r->s.desc, 16 * (moved - up));
   return bad ? -1 : count;
 }
 
@@ -249,6 +277,7 @@ static int begin(const struct setup *s) {
   if (s->size > MAX_SIZE || s->size & (s->size - 1)) return -1;
   relay.s = *s;
   relay.log = (uint8_t *)s->log;
+  relay.pages = 8 * s->log_bytes;
   relay.mask = s->size - 1;
   return 0;
 }
