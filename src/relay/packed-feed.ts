@@ -1,3 +1,4 @@
+import { LISTED, plainOf } from "./chain-record.ts";
 import { acquireFence, fullFence } from "./fences.ts";
 import { PackedSides } from "./packed-sides.ts";
 import { RingFault } from "./ring-fault.ts";
@@ -87,26 +88,31 @@ export abstract class PackedFeed extends PackedSides {
     const { desc, flags: seen } = this.guest;
     const { u16, i32 } = desc;
     const { firstPage, endPage } = this.view;
-    const { record, since } = this;
+    const { plain, writable } = this.record;
+    const { since, forwarded, guestIds, freeIds, freeCount, order } = this;
     const saved = this.saved.words;
     const ours = this.desc.i32;
-    const freeIds = this.freeIds;
-    const order = this.order;
+    const ours16 = this.desc.u16;
     let from = this.availPosition;
     let wrap = this.availWrap;
     let to = this.deviceAvail;
     let toWrap = this.deviceAvailWrap;
     let orderEnd = this.orderEnd;
-    const freeCount = this.freeCount;
+    let heldBack = this.#heldBack;
+    let heldFlags = this.#heldFlags;
     let taken = 0;
     for (; taken < found; taken++) {
       const flags = seen[from]! & KEPT_FLAGS;
       if ((flags & (DESC_NEXT | DESC_INDIRECT)) !== 0) break;
+      const write = flags & DESC_WRITE;
       const low = i32[4 * from]!;
       const high = i32[4 * from + 1]!;
       const length = i32[4 * from + 2]!;
+      const noted = plainOf(low, high, length, write, firstPage, endPage);
+      if (noted === LISTED) break;
       const id = freeIds[freeCount - 1 - taken]!;
-      if (!record.takeSingle(id, low, high, length, (flags & DESC_WRITE) !== 0, firstPage, endPage)) break;
+      plain[id] = noted;
+      writable[id] = write === 0 ? 0 : length;
       // As SavedChains.first does it.
       saved[4 * id] = low;
       saved[4 * id + 1] = high;
@@ -116,16 +122,15 @@ export abstract class PackedFeed extends PackedSides {
       ours[4 * to + 1] = high;
       ours[4 * to + 2] = length;
       const shown = flags | availFlags(toWrap);
-      if (this.#heldBack < 0) {
-        this.#heldBack = to;
-        this.#heldFlags = shown;
-        this.desc.u16[8 * to + 6] = id;
+      if (heldBack < 0) {
+        heldBack = to;
+        heldFlags = shown;
+        ours16[8 * to + 6] = id;
       } else {
         ours[4 * to + 3] = (shown << 16) | id;
       }
-      this.guestIds[id] = u16[8 * from + 6]!;
-      this.slots[id] = 1;
-      since[id] = this.forwarded + taken;
+      guestIds[id] = u16[8 * from + 6]!;
+      since[id] = forwarded + taken;
       order[orderEnd] = id;
       if (++orderEnd === size) orderEnd = 0;
       if (++from === size) {
@@ -137,6 +142,8 @@ export abstract class PackedFeed extends PackedSides {
         toWrap ^= 1;
       }
     }
+    this.#heldBack = heldBack;
+    this.#heldFlags = heldFlags;
     this.availPosition = from;
     this.availWrap = wrap;
     this.deviceAvail = to;
@@ -153,6 +160,8 @@ export abstract class PackedFeed extends PackedSides {
   /** Counts in a chain whose descriptors are in our ring but for the flags of the first. */
   #taken(id: number, guestId: number, slots: number, headFlags: number): void {
     const { size } = this.ring;
+    // What is plain takes one slot.
+    if (slots === 1) this.record.settle(id);
     const head = this.deviceAvail;
     if (this.#heldBack < 0) {
       this.#heldBack = head;

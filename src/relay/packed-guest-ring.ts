@@ -1,5 +1,5 @@
 import type { GuestMemory } from "../memory/guest-memory.ts";
-import { acquireFence } from "./fences.ts";
+import { acquireFence, fullFence } from "./fences.ts";
 import type { GuestRing, RelayLogging } from "./relay.ts";
 import { RingArea } from "./ring-area.ts";
 import { EVENT_DESC, EVENT_DISABLE, EVENT_ENABLE, isAvail } from "./ring-format.ts";
@@ -81,13 +81,14 @@ export class PackedGuestRing {
     this.flags[position] = this.desc.u16[8 * position + 7]!;
   }
 
-  /** Shows the guest a batch of `slots` descriptors whose first element is at `position`. */
+  /** Shows the guest a batch of `slots` descriptors whose first element is at `position`, then logs them. */
   publishUsed(position: number, flags: number, slots: number): void {
     const { desc } = this;
     const at = 8 * position + 7;
     if (!desc.copied) {
-      // A release: all else first.
+      // A release, as an exchange: all else first.
       Atomics.store(desc.u16, at, flags);
+      this.#logPublished(position, slots);
       return;
     }
     // What lies between the elements is as it was pulled: the driver leaves it alone until it sees the first one.
@@ -99,14 +100,17 @@ export class PackedGuestRing {
     desc.push(16 * position + 8, 7);
     desc.u8[2 * at + 1] = flags >>> 8;
     desc.push(16 * position + 15, 1);
+    fullFence();
+    this.#logPublished(position, slots);
   }
 
-  /** Logs `count` descriptors from `position` on as written. */
-  logDescriptors(position: number, count: number): void {
-    if (!this.logging || count === 0) return;
+  /** After a full fence, so that a look at the log can not overtake what was written. */
+  #logPublished(position: number, count: number): void {
+    const log = this.logging?.log;
+    if (!log) return;
     const first = Math.min(count, this.#ring.size - position);
-    this.logging.log.markOwnWrite(this.#descGpa + 16 * position, 16 * first);
-    if (first < count) this.logging.log.markOwnWrite(this.#descGpa, 16 * (count - first));
+    log.mark(this.#descGpa + 16 * position, 16 * first);
+    if (first < count) log.mark(this.#descGpa, 16 * (count - first));
   }
 
   /** The guest's wish for interrupts: its flags, and where it wants one if they say so. */
@@ -157,6 +161,6 @@ export class PackedGuestRing {
     u32[at + 2] = words[from + 2]!;
     u32[at + 3] = last;
     desc.push(4 * at, 16);
-    this.logDescriptors(position, 1);
+    this.logging?.log.markOwnWrite(this.#descGpa + 16 * position, 16);
   }
 }

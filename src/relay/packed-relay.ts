@@ -1,5 +1,5 @@
 import { OperatorError } from "../hw/operator-error.ts";
-import { FREE, MORE, NONE_MORE, PAGE, PAGES, WRITABLE } from "./chain-record.ts";
+import { FREE, LISTED, PAGE_MASK, READ_ONLY } from "./chain-record.ts";
 import { acquireFence, fullFence } from "./fences.ts";
 import { PackedFeed } from "./packed-feed.ts";
 import type { RelayOptions, RingPosition, RingRelay } from "./relay.ts";
@@ -70,121 +70,186 @@ export class PackedRelay extends PackedFeed implements RingRelay {
     this.#uncalled += this.#batchSlots;
     try {
       this.guest.publishUsed(this.#batchAt, this.#batchFlags, this.#batchSlots);
-      this.guest.logDescriptors(this.#batchAt, this.#batchSlots);
     } catch (error) {
       this.fail(error);
     }
     return moved;
   }
 
-  /**
-   * Takes used descriptors: logs what the device may have written and writes the guest's. With IN_ORDER one may stand
-   * for a batch that ends with the chain it names (§2.8.9); the chains before that get descriptors of their own, with
-   * all that can be written.
-   */
+  /** Takes used descriptors: logs what the device may have written and writes the guest's. */
   #takeUsed(): void {
+    for (;;) {
+      let found = this.#scanUsed();
+      if (found === 0) return;
+      while (found > 0) {
+        if (!this.ring.inOrder) found -= this.#takePlain(found);
+        if (found === 0) break;
+        const slots = this.#takeNamed();
+        // After a chain of several descriptors the next used one is further on.
+        if (slots > 1) break;
+        found--;
+      }
+    }
+  }
+
+  /** How many used descriptors follow each other from the device's used position on; the rest of them is read later. */
+  #scanUsed(): number {
+    const { u16 } = this.desc;
+    const { size } = this.ring;
+    const seen = this.usedSeen;
+    let at = this.deviceUsed;
+    let wrap = this.deviceUsedWrap;
+    let found = 0;
+    for (; found < size; found++) {
+      const flags = u16[8 * at + 7]!;
+      if (!isUsed(flags, wrap)) break;
+      seen[at] = flags;
+      if (++at === size) {
+        at = 0;
+        wrap ^= 1;
+      }
+    }
+    if (found > 0) acquireFence();
+    return found;
+  }
+
+  /**
+   * Takes used descriptors of plain chains, up to `found`, until there is one about which anything is special. No call
+   * and nothing to catch: all arrays stay in registers.
+   * @returns how many
+   */
+  #takePlain(found: number): number {
     const { u16, i32 } = this.desc;
     const { u16: guest16, i32: guest32 } = this.guest.desc;
-    const { size, inOrder } = this.ring;
-    const { words } = this.record;
-    const log = this.logging?.data ? this.logging.log : undefined;
+    const { size } = this.ring;
+    const { plain, writable } = this.record;
+    const { guestIds, freeIds, freeCount } = this;
+    const seen = this.usedSeen;
+    const log = this.dataLog;
     const bits = log?.bits ?? NO_BITS;
-    const order = this.order;
-    const slotsOf = this.slots;
-    let position = this.usedPosition;
+    const logging = log !== undefined;
+    let to = this.usedPosition;
     let wrap = this.usedWrap;
-    let devicePosition = this.deviceUsed;
+    let from = this.deviceUsed;
     let deviceWrap = this.deviceUsedWrap;
-    let orderFirst = this.orderFirst;
-    let freeCount = this.freeCount;
     let taken = 0;
-    let slotsTaken = 0;
-    /** The chain that the used descriptor names, and what it says; -1 when the next descriptor is due. */
-    let named = -1;
-    let namedLength = 0;
-    let namedWrite = 0;
-    try {
-      for (;;) {
-        if (named < 0) {
-          const flags = u16[8 * devicePosition + 7]!;
-          if (!isUsed(flags, deviceWrap)) return;
-          acquireFence();
-          const id = u16[8 * devicePosition + 6]!;
-          namedLength = i32[4 * devicePosition + 2]!;
-          namedWrite = flags & DESC_WRITE;
-          if (id >= size || words[4 * id + MORE] === FREE) {
-            throw new RingFault("device", `chain ${id} was used, which the device does not hold`);
-          }
-          named = id;
-        }
-        let id = named;
-        let length = namedLength;
-        let write = namedWrite;
-        if (inOrder && order[orderFirst] !== named) {
-          id = order[orderFirst]!;
-          length = words[4 * id + WRITABLE]!;
-          write = length === 0 ? 0 : DESC_WRITE;
-        } else {
-          named = -1;
-        }
-        const at = 4 * id;
-        const pages = words[at + PAGES]!;
-        if (pages > 0 && log) {
-          const page = words[at + PAGE]!;
-          const byte = page >>> 3;
-          if (pages === 1 && byte < bits.length) {
-            const bit = 1 << (page & 7);
-            if ((bits[byte]! & bit) === 0) Atomics.or(bits, byte, bit);
-          } else {
-            log.markPages(page, pages);
-          }
-        }
-        if (words[at + MORE] !== NONE_MORE) this.record.finishMore(id, this.mark);
-        const writable = words[at + WRITABLE]!;
-        // Both are unsigned; a negative one has 2 GiB or more.
-        if ((length | writable) < 0 ? length >>> 0 > writable >>> 0 : length > writable) {
-          length = writable;
-          // §2.8.21: without WRITE the length means nothing.
-          if (write) this.counts.overlongUsed++;
-        }
-        words[at + MORE] = FREE;
-        const flags = usedFlags(wrap) | write;
-        guest32[4 * position + 2] = length;
-        guest16[8 * position + 6] = this.guestIds[id]!;
-        if (taken === 0) {
-          this.#batchAt = position;
-          this.#batchFlags = flags;
-        } else {
-          guest16[8 * position + 7] = flags;
-        }
-        taken++;
-        const slots = slotsOf[id]!;
-        slotsTaken += slots;
-        if (slots > 1) this.saved.release(id);
-        this.freeIds[freeCount++] = id;
-        if (++orderFirst === size) orderFirst = 0;
-        position += slots;
-        if (position >= size) {
-          position -= size;
-          wrap ^= 1;
-        }
-        devicePosition += slots;
-        if (devicePosition >= size) {
-          devicePosition -= size;
-          deviceWrap ^= 1;
+    if (this.#batchSlots === 0) this.#batchAt = -1;
+    let batchAt = this.#batchAt;
+    let batchFlags = this.#batchFlags;
+    for (; taken < found; taken++) {
+      const id = u16[8 * from + 6]!;
+      if (id >= size) break;
+      const noted = plain[id]!;
+      if (noted < READ_ONLY) break;
+      const length = i32[4 * from + 2]!;
+      // A length of 2 GiB or more is negative here.
+      if (length < 0 || length > writable[id]!) break;
+      if (logging && noted >= 0) {
+        const page = noted & PAGE_MASK;
+        const byte = page >>> 3;
+        if (byte >= bits.length) break;
+        const bit = 1 << (page & 7);
+        if ((bits[byte]! & bit) === 0) Atomics.or(bits, byte, bit);
+        if (page !== noted) {
+          const next = (page + 1) >>> 3;
+          if (next >= bits.length) break;
+          const nextBit = 1 << ((page + 1) & 7);
+          if ((bits[next]! & nextBit) === 0) Atomics.or(bits, next, nextBit);
         }
       }
-    } finally {
-      this.usedPosition = position;
-      this.usedWrap = wrap;
-      this.deviceUsed = devicePosition;
-      this.deviceUsedWrap = deviceWrap;
-      this.orderFirst = orderFirst;
-      this.freeCount = freeCount;
-      this.#batchSlots = slotsTaken;
-      this.slotsInUse -= slotsTaken;
-      this.outstanding -= taken;
+      plain[id] = FREE;
+      const flags = usedFlags(wrap) | (seen[from]! & DESC_WRITE);
+      guest32[4 * to + 2] = length;
+      if (batchAt < 0) {
+        guest16[8 * to + 6] = guestIds[id]!;
+        batchAt = to;
+        batchFlags = flags;
+      } else {
+        guest32[4 * to + 3] = (flags << 16) | guestIds[id]!;
+      }
+      freeIds[freeCount + taken] = id;
+      if (++to === size) {
+        to = 0;
+        wrap ^= 1;
+      }
+      if (++from === size) {
+        from = 0;
+        deviceWrap ^= 1;
+      }
     }
+    this.#batchAt = batchAt;
+    this.#batchFlags = batchFlags;
+    this.usedPosition = to;
+    this.usedWrap = wrap;
+    this.deviceUsed = from;
+    this.deviceUsedWrap = deviceWrap;
+    this.freeCount = freeCount + taken;
+    this.#batchSlots += taken;
+    this.slotsInUse -= taken;
+    this.outstanding -= taken;
+    return taken;
+  }
+
+  /**
+   * Takes the used descriptor at the device's used position, whatever its chain is. With IN_ORDER it may stand for a
+   * batch that ends with the chain it names (§2.8.9); the chains before that get descriptors of their own, with all
+   * that can be written. Throws RingFault.
+   * @returns how many slots were taken
+   */
+  #takeNamed(): number {
+    const { u16, u32 } = this.desc;
+    const { size, inOrder } = this.ring;
+    const { record, deviceUsed } = this;
+    const named = u16[8 * deviceUsed + 6]!;
+    const namedLength = u32[4 * deviceUsed + 2]!;
+    const namedWrite = this.usedSeen[deviceUsed]! & DESC_WRITE;
+    if (named >= size || !record.isHeld(named)) {
+      throw new RingFault("device", `chain ${named} was used, which the device does not hold`);
+    }
+    const before = this.#batchSlots;
+    while (inOrder && this.order[this.orderFirst] !== named) {
+      const id = this.order[this.orderFirst]!;
+      const length = record.writableBytes(id);
+      this.#takeChain(id, length, length === 0 ? 0 : DESC_WRITE);
+    }
+    const writable = record.writableBytes(named);
+    // §2.8.21: without WRITE the length means nothing.
+    if (namedLength > writable && namedWrite) this.counts.overlongUsed++;
+    this.#takeChain(named, Math.min(namedLength, writable), namedWrite);
+    return this.#batchSlots - before;
+  }
+
+  /** Finishes a chain and writes its used descriptor for the guest. */
+  #takeChain(id: number, length: number, write: number): void {
+    const { size, inOrder } = this.ring;
+    const { u16, u32 } = this.guest.desc;
+    const slots = this.record.plain[id] === LISTED ? this.slots[id]! : 1;
+    this.record.finish(id, this.dataLog);
+    const flags = usedFlags(this.usedWrap) | write;
+    u32[4 * this.usedPosition + 2] = length;
+    u16[8 * this.usedPosition + 6] = this.guestIds[id]!;
+    if (this.#batchSlots === 0) {
+      this.#batchAt = this.usedPosition;
+      this.#batchFlags = flags;
+    } else {
+      u16[8 * this.usedPosition + 7] = flags;
+    }
+    if (slots > 1) this.saved.release(id);
+    this.freeIds[this.freeCount++] = id;
+    if (inOrder && ++this.orderFirst === size) this.orderFirst = 0;
+    this.usedPosition += slots;
+    if (this.usedPosition >= size) {
+      this.usedPosition -= size;
+      this.usedWrap ^= 1;
+    }
+    this.deviceUsed += slots;
+    if (this.deviceUsed >= size) {
+      this.deviceUsed -= size;
+      this.deviceUsedWrap ^= 1;
+    }
+    this.#batchSlots += slots;
+    this.slotsInUse -= slots;
+    this.outstanding--;
   }
 
   callWanted(): boolean {
@@ -239,7 +304,7 @@ export class PackedRelay extends PackedFeed implements RingRelay {
           wrap ^= 1;
         }
       }
-      this.record.finish(id, this.mark);
+      this.record.finish(id, this.dataLog);
     }
   }
 }

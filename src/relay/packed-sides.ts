@@ -14,10 +14,12 @@ export abstract class PackedSides extends RelayBase {
   protected readonly driver: DevicePart;
   protected readonly device: DevicePart;
   protected readonly saved: SavedChains;
-  /** By buffer id of ours: the guest's id, ring descriptors taken. */
+  /** By buffer id of ours: the guest's id; ring descriptors taken by a chain that is not plain. */
   protected readonly guestIds: Uint16Array;
   protected readonly slots: Uint16Array;
   protected readonly freeIds: Uint16Array;
+  /** Flags of the device's used descriptors as they were seen, by position. */
+  protected readonly usedSeen: Uint16Array;
   protected freeCount = 0;
   /** Chains in the order they were forwarded; what the device holds when it completes in order. */
   protected readonly order: Uint16Array;
@@ -55,6 +57,7 @@ export abstract class PackedSides extends RelayBase {
     this.guestIds = new Uint16Array(size);
     this.slots = new Uint16Array(size);
     this.freeIds = new Uint16Array(size);
+    this.usedSeen = new Uint16Array(size);
     this.order = new Uint16Array(size);
     this.guest = new PackedGuestRing(memory, ring);
   }

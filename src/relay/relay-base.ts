@@ -1,3 +1,4 @@
+import type { DirtyLog } from "../memory/dirty-log.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { ChainReader } from "./chain-reader.ts";
 import { ChainRecord } from "./chain-record.ts";
@@ -50,12 +51,10 @@ export abstract class RelayBase {
     return held.sort((a, b) => since[a]! - since[b]!);
   }
 
-  /** How to mark the buffers of completed chains; undefined when they are not logged. */
-  protected get mark(): ((page: number, pages: number) => void) | undefined {
-    return this.logging?.data ? this.#mark : undefined;
+  /** Where the buffers of completed chains are marked; undefined when they are not logged. */
+  protected get dataLog(): DirtyLog | undefined {
+    return this.logging?.data ? this.logging.log : undefined;
   }
-
-  readonly #mark = (page: number, pages: number): void => this.logging!.log.markPages(page, pages);
 
   get drainedAtBoundary(): boolean {
     return this.atBoundary && this.outstanding === 0;

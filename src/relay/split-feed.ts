@@ -1,5 +1,5 @@
 import { OperatorError } from "../hw/operator-error.ts";
-import { FREE, MORE } from "./chain-record.ts";
+import { FREE, LISTED, plainOf } from "./chain-record.ts";
 import { type DevicePart, splitDeviceMemory } from "./device-memory.ts";
 import { fullFence } from "./fences.ts";
 import type { RelayOptions, RingRelay } from "./relay.ts";
@@ -74,32 +74,71 @@ export abstract class SplitFeed extends RelayBase {
     if (this.limited) count = this.#upToBoundary(count);
     guest.pullHeads(this.availIndex, count);
     this.starved = false;
-    const heads = guest.avail.u16;
-    const ours = this.avail.u16;
-    const { since } = this;
-    const { words } = this.record;
-    const mask = this.mask;
-    const first = this.availIndex;
-    const deviceFirst = this.deviceAvail;
-    let done = 0;
-    try {
-      for (; done < count; done++) {
-        const head = heads[2 + ((first + done) & mask)]!;
-        if (head > mask) throw new RingFault("guest", `head ${head} is available in a ring of ${size}`);
-        if (words[4 * head + MORE] !== FREE) {
-          throw new RingFault("guest", `head ${head} is available again while it is in use`);
-        }
-        if (!this.#takeSingle(head) && !this.#take(head)) {
-          this.starved = true;
-          break;
-        }
-        since[head] = this.forwarded++;
-        ours[2 + ((deviceFirst + done) & mask)] = head;
+    for (let left = count; left > 0; left--) {
+      left -= this.#takePlain(left);
+      if (left === 0) return;
+      if (!this.#takeOne()) {
+        this.starved = true;
+        return;
       }
-    } finally {
-      this.availIndex = (first + done) & 0xffff;
-      this.deviceAvail = (deviceFirst + done) & 0xffff;
     }
+  }
+
+  /**
+   * Takes entries whose chain is one plain buffer, up to `count`, until there is another one. No call and nothing to
+   * catch: all arrays stay in registers.
+   * @returns how many
+   */
+  #takePlain(count: number): number {
+    const { desc, avail } = this.guest;
+    if (desc.copied) return 0;
+    const table = desc.i32;
+    const heads = avail.u16;
+    const ours = this.avail.u16;
+    const { plain, writable } = this.record;
+    const { since, mask, forwarded } = this;
+    const { firstPage, endPage } = this.view;
+    const from = this.availIndex;
+    const to = this.deviceAvail;
+    let done = 0;
+    for (; done < count; done++) {
+      const head = heads[2 + ((from + done) & mask)]!;
+      if (head > mask || plain[head] !== FREE) break;
+      const at = 4 * head;
+      const flags = table[at + 3]!;
+      if ((flags & (DESC_NEXT | DESC_INDIRECT)) !== 0) break;
+      const write = flags & DESC_WRITE;
+      const length = table[at + 2]!;
+      const noted = plainOf(table[at]!, table[at + 1]!, length, write, firstPage, endPage);
+      if (noted === LISTED) break;
+      plain[head] = noted;
+      writable[head] = write === 0 ? 0 : length;
+      since[head] = forwarded + done;
+      ours[2 + ((to + done) & mask)] = head;
+    }
+    this.#moved(done);
+    return done;
+  }
+
+  /** Takes the next entry by a look of its own; false when there is no room to remember it. Throws RingFault. */
+  #takeOne(): boolean {
+    const { size } = this.ring;
+    const head = this.guest.avail.u16[2 + (this.availIndex & this.mask)]!;
+    if (head >= size) throw new RingFault("guest", `head ${head} is available in a ring of ${size}`);
+    if (this.record.isHeld(head)) {
+      throw new RingFault("guest", `head ${head} is available again while it is in use`);
+    }
+    if (!this.#take(head)) return false;
+    this.since[head] = this.forwarded;
+    this.avail.u16[2 + (this.deviceAvail & this.mask)] = head;
+    this.#moved(1);
+    return true;
+  }
+
+  #moved(count: number): void {
+    this.forwarded += count;
+    this.availIndex = (this.availIndex + count) & 0xffff;
+    this.deviceAvail = (this.deviceAvail + count) & 0xffff;
   }
 
   /** Entries that may be forwarded until the index of a fresh ring. */
@@ -109,17 +148,6 @@ export abstract class SplitFeed extends RelayBase {
     if (count < left) return count;
     this.atBoundary = true;
     return left;
-  }
-
-  /** Takes the chain at `head` if it is one plain descriptor; otherwise `#take` judges it by a look of its own. */
-  #takeSingle(head: number): boolean {
-    const { i32, copied } = this.guest.desc;
-    const at = 4 * head;
-    const rest = i32[at + 3]!;
-    if (copied || (rest & (DESC_NEXT | DESC_INDIRECT)) !== 0) return false;
-    const { firstPage, endPage } = this.view;
-    const write = (rest & DESC_WRITE) !== 0;
-    return this.record.takeSingle(head, i32[at]!, i32[at + 1]!, i32[at + 2]!, write, firstPage, endPage);
   }
 
   /** Checks the chain at `head` and notes its writable buffers; false when there is no room. Throws RingFault. */
@@ -150,7 +178,8 @@ export abstract class SplitFeed extends RelayBase {
         if (at >= size) throw new RingFault("guest", `descriptor ${at} follows in a ring of ${size}`);
       }
     } finally {
-      if (!fits) record.finish(head, undefined);
+      if (fits) record.settle(head);
+      else record.finish(head, undefined);
     }
   }
 

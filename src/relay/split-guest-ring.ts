@@ -1,5 +1,6 @@
+import type { DirtyLog } from "../memory/dirty-log.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
-import { acquireFence } from "./fences.ts";
+import { acquireFence, fullFence } from "./fences.ts";
 import type { GuestRing, RelayLogging } from "./relay.ts";
 import { RingArea } from "./ring-area.ts";
 
@@ -15,7 +16,10 @@ export class SplitGuestRing {
   readonly desc: RingArea;
   readonly avail: RingArea;
   readonly used: RingArea;
-  logging: RelayLogging | undefined;
+  #log: DirtyLog | undefined;
+  /** Guest addresses that stand for the first byte of the used ring, while that is logged, and of the available one. */
+  #usedGpa = 0;
+  readonly #availGpa: number;
   readonly #ring: GuestRing;
   readonly #mask: number;
 
@@ -24,9 +28,16 @@ export class SplitGuestRing {
     const event = eventIdx ? 2 : 0;
     this.#ring = ring;
     this.#mask = size - 1;
+    this.#availGpa = Number(ring.driverGpa);
     this.desc = RingArea.locate(memory, ring.descGpa, 16 * size, 16, "descriptor table");
     this.avail = RingArea.locate(memory, ring.driverGpa, 4 + 2 * size + event, 2, "available ring");
     this.used = RingArea.locate(memory, ring.deviceGpa, 4 + 8 * size + event, 4, "used ring");
+  }
+
+  /** Logs writes of the used ring from now on where its log flag asks for that, and of the available ring always. */
+  setLogging(logging: RelayLogging | undefined): void {
+    this.#log = logging?.log;
+    this.#usedGpa = logging?.usedRingGpa === undefined ? -1 : Number(logging.usedRingGpa);
   }
 
   /** The available index; later reads of the ring see what it stands for. */
@@ -82,9 +93,10 @@ export class SplitGuestRing {
       if (first < count) used.push(4, 8 * (count - first));
     }
     this.#publishIndex(to, count);
-    if (this.logging?.usedRingGpa === undefined) return;
-    this.#logUsed(4 + 8 * slot, 8 * first);
-    if (first < count) this.#logUsed(4, 8 * (count - first));
+    const log = this.#log;
+    if (!log || this.#usedGpa < 0) return;
+    log.mark(this.#usedGpa + 4 + 8 * slot, 8 * first);
+    if (first < count) log.mark(this.#usedGpa + 4, 8 * (count - first));
   }
 
   /** The guest's avail flags, or the used index that it wants an interrupt for. */
@@ -109,31 +121,26 @@ export class SplitGuestRing {
     if (this.avail.u16[at] === head) return;
     this.avail.u16[at] = head;
     this.avail.push(2 * at, 2);
-    this.logging?.log.markOwnWrite(Number(this.#ring.driverGpa) + 2 * at, 2);
+    this.#log?.markOwnWrite(this.#availGpa + 2 * at, 2);
   }
 
+  /** Both ways end in a full fence, after which a look at the log can not overtake what was written. */
   #publishIndex(index: number, moved: number): void {
     const { used } = this;
     if (used.copied) {
       used.addHigh(0, moved);
       used.u16[1] = index;
+      fullFence();
     } else {
-      // A release: elements first.
+      // A release, as an exchange: elements first.
       Atomics.store(used.u16, 1, index);
     }
-    this.#logUsed(2, 2);
+    if (this.#log && this.#usedGpa >= 0) this.#log.mark(this.#usedGpa + 2, 2);
   }
 
   #writeUsed(at: number, value: number): void {
     this.used.u16[at] = value;
     this.used.push(2 * at, 2);
-    this.#logUsed(2 * at, 2);
-  }
-
-  #logUsed(offset: number, length: number): void {
-    const { logging } = this;
-    if (logging?.usedRingGpa !== undefined) {
-      logging.log.markOwnWrite(Number(logging.usedRingGpa) + offset, length);
-    }
+    if (this.#log && this.#usedGpa >= 0) this.#log.markOwnWrite(this.#usedGpa + 2 * at, 2);
   }
 }

@@ -1,4 +1,4 @@
-import { FREE, MORE, NONE_MORE, PAGE, PAGES, WRITABLE } from "./chain-record.ts";
+import { FREE, PAGE_MASK, READ_ONLY } from "./chain-record.ts";
 import { acquireFence, fullFence } from "./fences.ts";
 import type { RelayLogging, RelayOptions, RingPosition, RingRelay } from "./relay.ts";
 import { faultOf, RingFault } from "./ring-fault.ts";
@@ -68,51 +68,81 @@ export class SplitRelay extends SplitFeed implements RingRelay {
 
   /** Takes `count` used elements: logs what the device may have written and writes the guest's elements. */
   #takeUsed(count: number): void {
-    const { i32: device } = this.used;
-    const { i32: guest } = this.guest.used;
-    const { words } = this.record;
-    const log = this.logging?.data ? this.logging.log : undefined;
-    const bits = log?.bits ?? NO_BITS;
-    const mask = this.mask;
-    const deviceFirst = this.deviceUsed;
-    const first = this.usedIndex;
-    let done = 0;
-    try {
-      for (; done < count; done++) {
-        const from = 1 + 2 * ((deviceFirst + done) & mask);
-        const id = device[from]!;
-        let length = device[from + 1]!;
-        if (id < 0 || id > mask) throw neverOffered(id >>> 0);
-        const at = 4 * id;
-        const more = words[at + MORE]!;
-        if (more === FREE) throw neverOffered(id);
-        const pages = words[at + PAGES]!;
-        if (pages > 0 && log) {
-          const page = words[at + PAGE]!;
-          const byte = page >>> 3;
-          if (pages === 1 && byte < bits.length) {
-            const bit = 1 << (page & 7);
-            if ((bits[byte]! & bit) === 0) Atomics.or(bits, byte, bit);
-          } else {
-            log.markPages(page, pages);
-          }
-        }
-        if (more !== NONE_MORE) this.record.finishMore(id, this.mark);
-        const writable = words[at + WRITABLE]!;
-        // Both are unsigned; a negative one has 2 GiB or more.
-        if ((length | writable) < 0 ? length >>> 0 > writable >>> 0 : length > writable) {
-          length = writable;
-          this.counts.overlongUsed++;
-        }
-        words[at + MORE] = FREE;
-        const to = 1 + 2 * ((first + done) & mask);
-        guest[to] = id;
-        guest[to + 1] = length;
-      }
-    } finally {
-      this.deviceUsed = (deviceFirst + done) & 0xffff;
-      this.usedIndex = (first + done) & 0xffff;
+    for (let left = count; left > 0; left--) {
+      left -= this.#takePlain(left);
+      if (left === 0) return;
+      this.#takeOne();
     }
+  }
+
+  /**
+   * Takes used elements of plain chains, up to `count`, until there is one about which anything is special. No call and
+   * nothing to catch: all arrays stay in registers.
+   * @returns how many
+   */
+  #takePlain(count: number): number {
+    const device = this.used.i32;
+    const guest = this.guest.used.i32;
+    const { plain, writable } = this.record;
+    const log = this.dataLog;
+    const bits = log?.bits ?? NO_BITS;
+    const logging = log !== undefined;
+    const mask = this.mask;
+    const from = this.deviceUsed;
+    const to = this.usedIndex;
+    let done = 0;
+    for (; done < count; done++) {
+      const source = 1 + 2 * ((from + done) & mask);
+      const id = device[source]!;
+      if ((id & ~mask) !== 0) break;
+      const length = device[source + 1]!;
+      const noted = plain[id]!;
+      if (noted < READ_ONLY) break;
+      // A length of 2 GiB or more is negative here.
+      if (length < 0 || length > writable[id]!) break;
+      if (logging && noted >= 0) {
+        const page = noted & PAGE_MASK;
+        const byte = page >>> 3;
+        if (byte >= bits.length) break;
+        const bit = 1 << (page & 7);
+        if ((bits[byte]! & bit) === 0) Atomics.or(bits, byte, bit);
+        if (page !== noted) {
+          const next = (page + 1) >>> 3;
+          if (next >= bits.length) break;
+          const nextBit = 1 << ((page + 1) & 7);
+          if ((bits[next]! & nextBit) === 0) Atomics.or(bits, next, nextBit);
+        }
+      }
+      plain[id] = FREE;
+      const target = 1 + 2 * ((to + done) & mask);
+      guest[target] = id;
+      guest[target + 1] = length;
+    }
+    this.deviceUsed = (from + done) & 0xffff;
+    this.usedIndex = (to + done) & 0xffff;
+    return done;
+  }
+
+  /** Takes the next used element, whatever it is. Throws RingFault. */
+  #takeOne(): void {
+    const { record, mask } = this;
+    const { u32: device } = this.used;
+    const { u32: guest } = this.guest.used;
+    const source = 1 + 2 * (this.deviceUsed & mask);
+    const id = device[source]!;
+    let length = device[source + 1]!;
+    if (id > mask || !record.isHeld(id)) throw neverOffered(id);
+    const writable = record.writableBytes(id);
+    if (length > writable) {
+      length = writable;
+      this.counts.overlongUsed++;
+    }
+    record.finish(id, this.dataLog);
+    const target = 1 + 2 * (this.usedIndex & mask);
+    guest[target] = id;
+    guest[target + 1] = length;
+    this.deviceUsed = (this.deviceUsed + 1) & 0xffff;
+    this.usedIndex = (this.usedIndex + 1) & 0xffff;
   }
 
   /**
@@ -137,7 +167,7 @@ export class SplitRelay extends SplitFeed implements RingRelay {
         next = order[2 + slot]!;
         if (next > mask || !this.record.isHeld(next)) throw neverOffered(next);
         u32[1 + 2 * slot] = next;
-        u32[2 + 2 * slot] = next === id ? length : this.record.writable(next);
+        u32[2 + 2 * slot] = next === id ? length : this.record.writableBytes(next);
       }
       this.#takeUsed(batch);
       left -= batch;
@@ -170,7 +200,7 @@ export class SplitRelay extends SplitFeed implements RingRelay {
 
   setLogging(logging: RelayLogging | undefined): void {
     this.logging = logging;
-    this.guest.logging = logging;
+    this.guest.setLogging(logging);
   }
 
   base(): RingPosition {
@@ -182,7 +212,7 @@ export class SplitRelay extends SplitFeed implements RingRelay {
     this.guarded(() => {
       for (const [i, head] of this.heldInOrder().entries()) {
         this.guest.rewriteHead((this.usedIndex + i) & 0xffff, head);
-        this.record.finish(head, this.mark);
+        this.record.finish(head, this.dataLog);
       }
     });
     return this.base();
@@ -192,7 +222,7 @@ export class SplitRelay extends SplitFeed implements RingRelay {
     this.view.refresh();
     this.guarded(() => {
       this.guest = faultOf(() => new SplitGuestRing(this.memory, this.ring));
-      this.guest.logging = this.logging;
+      this.guest.setLogging(this.logging);
     });
   }
 }
