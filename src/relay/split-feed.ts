@@ -74,50 +74,57 @@ export abstract class SplitFeed extends RelayBase {
     if (this.limited) count = this.#upToBoundary(count);
     guest.pullHeads(this.availIndex, count);
     this.starved = false;
-    for (let left = count; left > 0; left--) {
-      left -= this.#takePlain(left);
-      if (left === 0) return;
-      if (!this.#takeOne()) {
+    for (let left = count; left > 0; ) {
+      const taken = this.#takePlain(left);
+      if (taken === 0 && !this.#takeOne()) {
         this.starved = true;
         return;
       }
+      left -= taken || 1;
     }
   }
 
   /**
-   * Takes entries whose chain is one plain buffer, up to `count`, until there is another one. No call and nothing to
-   * catch: all arrays stay in registers.
+   * Takes entries whose chain is one plain buffer, up to `count` and to where one of the rings begins anew, until there
+   * is another one. No call and nothing to catch, so that the JIT keeps all in registers. An index beyond an array
+   * reads `undefined`, which costs no check of its own.
    * @returns how many
    */
   #takePlain(count: number): number {
     const { desc, avail } = this.guest;
     if (desc.copied) return 0;
+    const { mask, availIndex, deviceAvail, forwarded, since } = this;
     const table = desc.i32;
     const heads = avail.u16;
     const ours = this.avail.u16;
     const { plain, writable } = this.record;
-    const { since, mask, forwarded } = this;
     const { firstPage, endPage } = this.view;
-    const from = this.availIndex;
-    const to = this.deviceAvail;
-    let done = 0;
-    for (; done < count; done++) {
-      const head = heads[2 + ((from + done) & mask)]!;
-      if (head > mask || plain[head] !== FREE) break;
-      const at = 4 * head;
-      const flags = table[at + 3]!;
+    const fromSlot = availIndex & mask;
+    const toSlot = deviceAvail & mask;
+    const first = 2 + fromSlot;
+    const end = first + Math.min(count, mask + 1 - Math.max(fromSlot, toSlot));
+    let from = first;
+    let to = 2 + toSlot;
+    let when = forwarded;
+    // `| 0` spares the overflow check.
+    for (; from < end; from = (from + 1) | 0) {
+      const head = heads[from]!;
+      if (plain[head] !== FREE) break;
+      const at = head << 2;
+      const flags = table[at | 3]!;
       if ((flags & (DESC_NEXT | DESC_INDIRECT)) !== 0) break;
       const write = flags & DESC_WRITE;
-      const length = table[at + 2]!;
-      const noted = plainOf(table[at]!, table[at + 1]!, length, write, firstPage, endPage);
+      const length = table[at | 2]!;
+      const noted = plainOf(table[at]!, table[at | 1]!, length, write, firstPage, endPage);
       if (noted === LISTED) break;
       plain[head] = noted;
       writable[head] = write === 0 ? 0 : length;
-      since[head] = forwarded + done;
-      ours[2 + ((to + done) & mask)] = head;
+      since[head] = when++;
+      ours[to] = head;
+      to = (to + 1) | 0;
     }
-    this.#moved(done);
-    return done;
+    this.#moved(from - first);
+    return from - first;
   }
 
   /** Takes the next entry by a look of its own; false when there is no room to remember it. Throws RingFault. */

@@ -7,6 +7,8 @@ import { SplitFeed } from "./split-feed.ts";
 import { SplitGuestRing } from "./split-guest-ring.ts";
 
 const NO_BITS = new Uint8Array(0);
+/** Above all that `ChainRecord.plain` can say. */
+const NOT_LOGGED = 2 ** 31 - 1;
 
 /**
  * A split ring whose descriptor table is the guest's own, while the available and the used ring that the device sees
@@ -68,59 +70,62 @@ export class SplitRelay extends SplitFeed implements RingRelay {
 
   /** Takes `count` used elements: logs what the device may have written and writes the guest's elements. */
   #takeUsed(count: number): void {
-    for (let left = count; left > 0; left--) {
-      left -= this.#takePlain(left);
-      if (left === 0) return;
-      this.#takeOne();
+    for (let left = count; left > 0; ) {
+      const taken = this.#takePlain(left);
+      if (taken === 0) this.#takeOne();
+      left -= taken || 1;
     }
   }
 
   /**
-   * Takes used elements of plain chains, up to `count`, until there is one about which anything is special. No call and
-   * nothing to catch: all arrays stay in registers.
+   * Takes used elements of plain chains, up to `count` and to where one of the rings begins anew, until there is one
+   * about which anything is special. No call and nothing to catch, so that the JIT keeps all in registers. An index
+   * beyond an array reads `undefined`, which costs no check of its own.
    * @returns how many
    */
   #takePlain(count: number): number {
+    const { mask, deviceUsed, usedIndex } = this;
     const device = this.used.i32;
     const guest = this.guest.used.i32;
     const { plain, writable } = this.record;
     const log = this.dataLog;
     const bits = log?.bits ?? NO_BITS;
-    const logging = log !== undefined;
-    const mask = this.mask;
-    const from = this.deviceUsed;
-    const to = this.usedIndex;
-    let done = 0;
-    for (; done < count; done++) {
-      const source = 1 + 2 * ((from + done) & mask);
-      const id = device[source]!;
-      if ((id & ~mask) !== 0) break;
-      const length = device[source + 1]!;
-      const noted = plain[id]!;
-      if (noted < READ_ONLY) break;
-      // A length of 2 GiB or more is negative here.
-      if (length < 0 || length > writable[id]!) break;
-      if (logging && noted >= 0) {
+    const loggedFrom = log ? 0 : NOT_LOGGED;
+    const fromSlot = deviceUsed & mask;
+    const toSlot = usedIndex & mask;
+    const first = 1 + 2 * fromSlot;
+    const end = first + 2 * Math.min(count, mask + 1 - Math.max(fromSlot, toSlot));
+    let from = first;
+    let to = 1 + 2 * toSlot;
+    // `| 0` spares the overflow check.
+    for (; from < end; from = (from + 2) | 0) {
+      const id = device[from]!;
+      const length = device[from + 1]!;
+      const noted = plain[id];
+      if (noted === undefined || noted < READ_ONLY || length >>> 0 > writable[id]! >>> 0) break;
+      if (noted >= loggedFrom) {
         const page = noted & PAGE_MASK;
-        const byte = page >>> 3;
-        if (byte >= bits.length) break;
+        const seen = bits[page >>> 3];
+        if (seen === undefined) break;
         const bit = 1 << (page & 7);
-        if ((bits[byte]! & bit) === 0) Atomics.or(bits, byte, bit);
+        if ((seen & bit) === 0) Atomics.or(bits, page >>> 3, bit);
         if (page !== noted) {
-          const next = (page + 1) >>> 3;
-          if (next >= bits.length) break;
-          const nextBit = 1 << ((page + 1) & 7);
-          if ((bits[next]! & nextBit) === 0) Atomics.or(bits, next, nextBit);
+          const next = page + 1;
+          const nextSeen = bits[next >>> 3];
+          if (nextSeen === undefined) break;
+          const nextBit = 1 << (next & 7);
+          if ((nextSeen & nextBit) === 0) Atomics.or(bits, next >>> 3, nextBit);
         }
       }
       plain[id] = FREE;
-      const target = 1 + 2 * ((to + done) & mask);
-      guest[target] = id;
-      guest[target + 1] = length;
+      guest[to] = id;
+      guest[to + 1] = length;
+      to = (to + 2) | 0;
     }
-    this.deviceUsed = (from + done) & 0xffff;
-    this.usedIndex = (to + done) & 0xffff;
-    return done;
+    const taken = (from - first) >> 1;
+    this.deviceUsed = (deviceUsed + taken) & 0xffff;
+    this.usedIndex = (usedIndex + taken) & 0xffff;
+    return taken;
   }
 
   /** Takes the next used element, whatever it is. Throws RingFault. */
