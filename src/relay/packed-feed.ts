@@ -4,8 +4,10 @@ import { PackedSides } from "./packed-sides.ts";
 import { RingFault } from "./ring-fault.ts";
 import {
   availFlags,
+  DESC_AVAIL,
   DESC_INDIRECT,
   DESC_NEXT,
+  DESC_USED,
   DESC_WRITE,
   EVENT_DISABLE,
   EVENT_ENABLE,
@@ -13,6 +15,8 @@ import {
 } from "./ring-format.ts";
 
 const KEPT_FLAGS = DESC_NEXT | DESC_WRITE | DESC_INDIRECT;
+/** Both flags of availability in a descriptor's last word. */
+const TURN = (DESC_AVAIL | DESC_USED) << 16;
 
 /** The half of a packed relay that gives the guest's chains to the device. */
 export abstract class PackedFeed extends PackedSides {
@@ -57,7 +61,7 @@ export abstract class PackedFeed extends PackedSides {
     let found = guest.scan(this.availPosition, this.availWrap, left);
     try {
       while (found > 0) {
-        const taken = this.#takeSingles(found) || this.#take(found, size - this.slotsInUse);
+        const taken = this.#takePlain(found) || this.#take(found, size - this.slotsInUse);
         if (taken === 0) {
           this.starved = true;
           return;
@@ -80,103 +84,72 @@ export abstract class PackedFeed extends PackedSides {
   }
 
   /**
-   * Takes up to `found` chains as long as they are one plain descriptor each; what else comes `#take` judges by a look
-   * of its own.
+   * Takes chains that are one plain buffer each, up to `found` and to where one of the rings begins anew, until there
+   * is another one. No call and nothing to catch, so that the JIT keeps all in registers.
+   * @returns how many
    */
-  #takeSingles(found: number): number {
-    const { size } = this.ring;
-    const { desc, flags: seen } = this.guest;
-    const { u16, i32 } = desc;
+  #takePlain(found: number): number {
+    const { availPosition, deviceAvail, forwarded, since, freeIds, freeCount } = this;
+    const { i32 } = this.guest.desc;
     const { firstPage, endPage } = this.view;
     const { plain, writable } = this.record;
-    const { since, forwarded, guestIds, freeIds, freeCount, order } = this;
     const saved = this.saved.words;
     const ours = this.desc.i32;
-    const ours16 = this.desc.u16;
-    let from = this.availPosition;
-    let wrap = this.availWrap;
-    let to = this.deviceAvail;
-    let toWrap = this.deviceAvailWrap;
-    let orderEnd = this.orderEnd;
-    let heldBack = this.#heldBack;
-    let heldFlags = this.#heldFlags;
-    let taken = 0;
-    for (; taken < found; taken++) {
-      const flags = seen[from]! & KEPT_FLAGS;
+    const marks = availFlags(this.deviceAvailWrap);
+    const first = 4 * availPosition;
+    const end = first + 4 * Math.min(found, this.ring.size - Math.max(availPosition, deviceAvail));
+    // With both flags turned around a descriptor is not available: so the first of a batch is hidden until the end.
+    const hidden = this.#heldBack < 0;
+    let turn = hidden ? TURN : 0;
+    let to = 4 * deviceAvail;
+    let free = freeCount;
+    let when = forwarded;
+    // `| 0` spares the overflow check.
+    for (let from = first; from < end; from = (from + 4) | 0) {
+      const rest = i32[from | 3]!;
+      const flags = (rest >>> 16) & KEPT_FLAGS;
       if ((flags & (DESC_NEXT | DESC_INDIRECT)) !== 0) break;
       const write = flags & DESC_WRITE;
-      const low = i32[4 * from]!;
-      const high = i32[4 * from + 1]!;
-      const length = i32[4 * from + 2]!;
+      const low = i32[from]!;
+      const high = i32[from | 1]!;
+      const length = i32[from | 2]!;
       const noted = plainOf(low, high, length, write, firstPage, endPage);
       if (noted === LISTED) break;
-      const id = freeIds[freeCount - 1 - taken]!;
+      free = (free - 1) | 0;
+      const id = freeIds[free]!;
       plain[id] = noted;
       writable[id] = write === 0 ? 0 : length;
-      // As SavedChains.first does it.
-      saved[4 * id] = low;
-      saved[4 * id + 1] = high;
-      saved[4 * id + 2] = length;
-      saved[4 * id + 3] = flags << 16;
-      ours[4 * to] = low;
-      ours[4 * to + 1] = high;
-      ours[4 * to + 2] = length;
-      const shown = flags | availFlags(toWrap);
-      if (heldBack < 0) {
-        heldBack = to;
-        heldFlags = shown;
-        ours16[8 * to + 6] = id;
-      } else {
-        ours[4 * to + 3] = (shown << 16) | id;
-      }
-      guestIds[id] = u16[8 * from + 6]!;
-      since[id] = forwarded + taken;
-      order[orderEnd] = id;
-      if (++orderEnd === size) orderEnd = 0;
-      if (++from === size) {
-        from = 0;
-        wrap ^= 1;
-      }
-      if (++to === size) {
-        to = 0;
-        toWrap ^= 1;
-      }
+      since[id] = when++;
+      // As SavedChains does it.
+      const at = id << 2;
+      saved[at] = low;
+      saved[at | 1] = high;
+      saved[at | 2] = length;
+      saved[at | 3] = (flags << 16) | (rest & 0xffff);
+      ours[to] = low;
+      ours[to | 1] = high;
+      ours[to | 2] = length;
+      ours[to | 3] = (((flags | marks) << 16) ^ turn) | id;
+      turn = 0;
+      to = (to + 4) | 0;
     }
-    this.#heldBack = heldBack;
-    this.#heldFlags = heldFlags;
-    this.availPosition = from;
-    this.availWrap = wrap;
-    this.deviceAvail = to;
-    this.deviceAvailWrap = toWrap;
-    this.orderEnd = orderEnd;
-    this.freeCount = freeCount - taken;
-    this.forwarded += taken;
+    const taken = freeCount - free;
+    if (taken === 0) return 0;
+    if (hidden) {
+      this.#heldBack = deviceAvail;
+      this.#heldFlags = (saved[4 * freeIds[freeCount - 1]! + 3]! >>> 16) | marks;
+    }
+    if (this.ring.inOrder) for (let i = 1; i <= taken; i++) this.inOrderNext(freeIds[freeCount - i]!);
+    this.freeCount = free;
     this.outstanding += taken;
-    this.slotsInUse += taken;
-    this.#unkicked += taken;
+    this.forwarded += taken;
+    this.#moved(taken);
     return taken;
   }
 
-  /** Counts in a chain whose descriptors are in our ring but for the flags of the first. */
-  #taken(id: number, guestId: number, slots: number, headFlags: number): void {
+  /** Moves on by so many descriptors. */
+  #moved(slots: number): void {
     const { size } = this.ring;
-    // What is plain takes one slot.
-    if (slots === 1) this.record.settle(id);
-    const head = this.deviceAvail;
-    if (this.#heldBack < 0) {
-      this.#heldBack = head;
-      this.#heldFlags = headFlags;
-      this.desc.u16[8 * head + 6] = id;
-    } else {
-      this.desc.u32[4 * head + 3] = (headFlags << 16) | id;
-    }
-    this.guestIds[id] = guestId;
-    this.slots[id] = slots;
-    this.since[id] = this.forwarded++;
-    this.freeCount--;
-    this.order[this.orderEnd] = id;
-    if (++this.orderEnd === size) this.orderEnd = 0;
-    this.outstanding++;
     this.slotsInUse += slots;
     this.#unkicked += slots;
     this.availPosition += slots;
@@ -191,6 +164,27 @@ export abstract class PackedFeed extends PackedSides {
     }
   }
 
+  /** Counts in a chain whose descriptors are in our ring but for the flags of the first. */
+  #taken(id: number, guestId: number, slots: number, headFlags: number): void {
+    const head = this.deviceAvail;
+    if (this.#heldBack < 0) {
+      this.#heldBack = head;
+      this.#heldFlags = headFlags;
+      this.desc.u16[8 * head + 6] = id;
+    } else {
+      this.desc.u32[4 * head + 3] = (headFlags << 16) | id;
+    }
+    // What is plain takes one slot.
+    if (slots === 1) this.record.settle(id);
+    this.saved.name(id, guestId);
+    this.slots[id] = slots;
+    this.since[id] = this.forwarded++;
+    this.freeCount--;
+    if (this.ring.inOrder) this.inOrderNext(id);
+    this.outstanding++;
+    this.#moved(slots);
+  }
+
   /**
    * Copies the chain at the available position into our ring.
    * @param found descriptors from there on that `scan` has read
@@ -200,7 +194,7 @@ export abstract class PackedFeed extends PackedSides {
   #take(found: number, room: number): number {
     const { size } = this.ring;
     const guest = this.guest;
-    const { u16, u32 } = guest.desc;
+    const { u32 } = guest.desc;
     const ours = this.desc.u32;
     const reader = this.reader;
     const id = this.freeIds[this.freeCount - 1]!;
@@ -219,8 +213,9 @@ export abstract class PackedFeed extends PackedSides {
       const low = u32[4 * at]!;
       const high = u32[4 * at + 1]!;
       const length = u32[4 * at + 2]!;
-      guestId = u16[8 * at + 6]!;
-      const flags = guest.flags[at]! & KEPT_FLAGS;
+      const rest = u32[4 * at + 3]!;
+      guestId = rest & 0xffff;
+      const flags = (rest >>> 16) & KEPT_FLAGS;
       let fits: boolean;
       if (flags & DESC_INDIRECT) {
         if (slots > 0) throw new RingFault("guest", "an indirect descriptor inside a chain of a packed ring");

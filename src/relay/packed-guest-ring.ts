@@ -2,7 +2,7 @@ import type { GuestMemory } from "../memory/guest-memory.ts";
 import { acquireFence, fullFence } from "./fences.ts";
 import type { GuestRing, RelayLogging } from "./relay.ts";
 import { RingArea } from "./ring-area.ts";
-import { EVENT_DESC, EVENT_DISABLE, EVENT_ENABLE, isAvail } from "./ring-format.ts";
+import { availFlags, countMarked, EVENT_DESC, EVENT_DISABLE, EVENT_ENABLE, isAvail } from "./ring-format.ts";
 
 /** Descriptors that are copied at a time where they have to be copied. */
 const CHUNK = 64;
@@ -16,8 +16,6 @@ export class PackedGuestRing {
   readonly driver: RingArea;
   readonly device: RingArea;
   logging: RelayLogging | undefined;
-  /** Flags as `scan` has seen them, by position. */
-  readonly flags: Uint16Array;
   readonly #ring: GuestRing;
   readonly #descGpa: number;
   readonly #deviceGpa: number;
@@ -27,7 +25,6 @@ export class PackedGuestRing {
     this.desc = RingArea.locate(memory, ring.descGpa, 16 * ring.size, 16, "descriptor ring");
     this.driver = RingArea.locate(memory, ring.driverGpa, 4, 4, "driver area");
     this.device = RingArea.locate(memory, ring.deviceGpa, 4, 4, "device area");
-    this.flags = new Uint16Array(ring.size);
     this.#descGpa = Number(ring.descGpa);
     this.#deviceGpa = Number(ring.deviceGpa);
   }
@@ -39,35 +36,16 @@ export class PackedGuestRing {
   }
 
   /**
-   * Reads the flags of the descriptors from `position` on, at most `limit`, up to the first that is not available.
-   * All else about these descriptors is read afterwards, as it was written before their flags.
-   * @returns how many are available
+   * How many descriptors from `position` on are available, at most `limit`. Their contents are read afterwards, as they
+   * were written before the flags; the flags then once more for what else they say.
    */
   scan(position: number, wrap: number, limit: number): number {
-    const { u16, copied } = this.desc;
     const { size } = this.#ring;
-    const { flags } = this;
-    let at = position;
-    let lap = wrap;
-    let found = 0;
-    let pulled = 0;
-    while (found < limit) {
-      if (copied && pulled === 0) {
-        pulled = Math.min(CHUNK, size - at, limit - found);
-        this.desc.pull(16 * at, 16 * pulled);
-      }
-      const seen = u16[8 * at + 7]!;
-      if (!isAvail(seen, lap)) break;
-      flags[at] = seen;
-      found++;
-      pulled--;
-      if (++at === size) {
-        at = 0;
-        lap ^= 1;
-      }
-    }
+    const up = Math.min(limit, size - position);
+    let found = this.#scanLap(position, wrap, up);
+    if (found === up && up < limit) found += this.#scanLap(0, wrap ^ 1, limit - up);
     acquireFence();
-    if (copied && found > 0) {
+    if (this.desc.copied && found > 0) {
       const first = Math.min(found, size - position);
       this.desc.pull(16 * position, 16 * first);
       if (first < found) this.desc.pull(0, 16 * (found - first));
@@ -75,10 +53,24 @@ export class PackedGuestRing {
     return found;
   }
 
+  /** The same within one lap. */
+  #scanLap(position: number, wrap: number, limit: number): number {
+    const { desc } = this;
+    if (!desc.copied) return countMarked(desc.u16, position, limit, availFlags(wrap));
+    let found = 0;
+    while (found < limit) {
+      const chunk = Math.min(CHUNK, limit - found);
+      desc.pull(16 * (position + found), 16 * chunk);
+      const marked = countMarked(desc.u16, position + found, chunk, availFlags(wrap));
+      found += marked;
+      if (marked < chunk) break;
+    }
+    return found;
+  }
+
   /** Reads a descriptor that `scan` did not come to, as it belongs to a chain that it did. */
   fetch(position: number): void {
     this.desc.pull(16 * position, 16);
-    this.flags[position] = this.desc.u16[8 * position + 7]!;
   }
 
   /** Shows the guest a batch of `slots` descriptors whose first element is at `position`, then logs them. */
@@ -145,21 +137,21 @@ export class PackedGuestRing {
   }
 
   /** Replaces a descriptor by an available one, while nobody processes the ring. */
-  rewrite(position: number, words: Uint32Array, from: number, last: number): void {
+  rewrite(position: number, words: Int32Array, from: number, last: number): void {
     const { desc } = this;
     const at = 4 * position;
     desc.pull(4 * at, 16);
-    const { u32 } = desc;
+    const { i32 } = desc;
     const same =
-      u32[at] === words[from] &&
-      u32[at + 1] === words[from + 1] &&
-      u32[at + 2] === words[from + 2] &&
-      u32[at + 3] === last;
+      i32[at] === words[from] &&
+      i32[at + 1] === words[from + 1] &&
+      i32[at + 2] === words[from + 2] &&
+      i32[at + 3] === last;
     if (same) return;
-    u32[at] = words[from]!;
-    u32[at + 1] = words[from + 1]!;
-    u32[at + 2] = words[from + 2]!;
-    u32[at + 3] = last;
+    i32[at] = words[from]!;
+    i32[at + 1] = words[from + 1]!;
+    i32[at + 2] = words[from + 2]!;
+    i32[at + 3] = last;
     desc.push(4 * at, 16);
     this.logging?.log.markOwnWrite(this.#descGpa + 16 * position, 16);
   }

@@ -6,6 +6,8 @@ import type { RelayOptions, RingPosition, RingRelay } from "./relay.ts";
 import { RingFault } from "./ring-fault.ts";
 import {
   availFlags,
+  countMarked,
+  DESC_USED,
   DESC_WRITE,
   EVENT_DESC,
   EVENT_DISABLE,
@@ -16,6 +18,8 @@ import {
 } from "./ring-format.ts";
 
 const NO_BITS = new Uint8Array(0);
+/** Above all that `ChainRecord.plain` can say. */
+const NOT_LOGGED = 2 ** 31 - 1;
 
 /**
  * A packed ring that the device sees as a ring of ours: descriptors are rewritten into it with our position, wrap
@@ -78,16 +82,15 @@ export class PackedRelay extends PackedFeed implements RingRelay {
 
   /** Takes used descriptors: logs what the device may have written and writes the guest's. */
   #takeUsed(): void {
+    const { inOrder } = this.ring;
     for (;;) {
       let found = this.#scanUsed();
       if (found === 0) return;
       while (found > 0) {
-        if (!this.ring.inOrder) found -= this.#takePlain(found);
-        if (found === 0) break;
-        const slots = this.#takeNamed();
+        const taken = inOrder ? 0 : this.#takePlain(found);
         // After a chain of several descriptors the next used one is further on.
-        if (slots > 1) break;
-        found--;
+        if (taken === 0 && this.#takeNamed() > 1) break;
+        found -= taken || 1;
       }
     }
   }
@@ -96,98 +99,98 @@ export class PackedRelay extends PackedFeed implements RingRelay {
   #scanUsed(): number {
     const { u16 } = this.desc;
     const { size } = this.ring;
-    const seen = this.usedSeen;
-    let at = this.deviceUsed;
-    let wrap = this.deviceUsedWrap;
-    let found = 0;
-    for (; found < size; found++) {
-      const flags = u16[8 * at + 7]!;
-      if (!isUsed(flags, wrap)) break;
-      seen[at] = flags;
-      if (++at === size) {
-        at = 0;
-        wrap ^= 1;
-      }
-    }
+    const up = size - this.deviceUsed;
+    let found = countMarked(u16, this.deviceUsed, up, usedFlags(this.deviceUsedWrap));
+    if (found === up) found += countMarked(u16, 0, size - up, usedFlags(this.deviceUsedWrap ^ 1));
     if (found > 0) acquireFence();
     return found;
   }
 
   /**
-   * Takes used descriptors of plain chains, up to `found`, until there is one about which anything is special. No call
-   * and nothing to catch: all arrays stay in registers.
+   * Takes used descriptors of plain chains, up to `found` and to where one of the rings begins anew, until there is one
+   * about which anything is special. No call and nothing to catch, so that the JIT keeps all in registers. An index
+   * beyond an array reads `undefined`, which costs no check of its own.
    * @returns how many
    */
   #takePlain(found: number): number {
-    const { u16, i32 } = this.desc;
-    const { u16: guest16, i32: guest32 } = this.guest.desc;
-    const { size } = this.ring;
+    const { usedPosition, deviceUsed, freeIds, freeCount } = this;
+    const device = this.desc.i32;
+    const guest = this.guest.desc.i32;
     const { plain, writable } = this.record;
-    const { guestIds, freeIds, freeCount } = this;
-    const seen = this.usedSeen;
+    const saved = this.saved.words;
     const log = this.dataLog;
     const bits = log?.bits ?? NO_BITS;
-    const logging = log !== undefined;
-    let to = this.usedPosition;
-    let wrap = this.usedWrap;
-    let from = this.deviceUsed;
-    let deviceWrap = this.deviceUsedWrap;
-    let taken = 0;
-    if (this.#batchSlots === 0) this.#batchAt = -1;
-    let batchAt = this.#batchAt;
-    let batchFlags = this.#batchFlags;
-    for (; taken < found; taken++) {
-      const id = u16[8 * from + 6]!;
-      if (id >= size) break;
-      const noted = plain[id]!;
-      if (noted < READ_ONLY) break;
-      const length = i32[4 * from + 2]!;
-      // A length of 2 GiB or more is negative here.
-      if (length < 0 || length > writable[id]!) break;
-      if (logging && noted >= 0) {
+    const loggedFrom = log ? 0 : NOT_LOGGED;
+    const marks = usedFlags(this.usedWrap);
+    const first = 4 * deviceUsed;
+    const end = first + 4 * Math.min(found, this.ring.size - Math.max(usedPosition, deviceUsed));
+    let to = 4 * usedPosition;
+    let free = freeCount;
+    // Without USED turned a descriptor is the available one that it was: so the first of a batch is hidden until the end.
+    const hidden = this.#batchSlots === 0;
+    let turn = hidden ? DESC_USED << 16 : 0;
+    let headFlags = 0;
+    // `| 0` spares the overflow check.
+    for (let from = first; from < end; from = (from + 4) | 0) {
+      const rest = device[from | 3]!;
+      const length = device[from | 2]!;
+      const id = rest & 0xffff;
+      const noted = plain[id];
+      if (noted === undefined || noted < READ_ONLY || length >>> 0 > writable[id]! >>> 0) break;
+      if (noted >= loggedFrom) {
         const page = noted & PAGE_MASK;
-        const byte = page >>> 3;
-        if (byte >= bits.length) break;
+        const seen = bits[page >>> 3];
+        if (seen === undefined) break;
         const bit = 1 << (page & 7);
-        if ((bits[byte]! & bit) === 0) Atomics.or(bits, byte, bit);
+        if ((seen & bit) === 0) Atomics.or(bits, page >>> 3, bit);
         if (page !== noted) {
-          const next = (page + 1) >>> 3;
-          if (next >= bits.length) break;
-          const nextBit = 1 << ((page + 1) & 7);
-          if ((bits[next]! & nextBit) === 0) Atomics.or(bits, next, nextBit);
+          const next = page + 1;
+          const nextSeen = bits[next >>> 3];
+          if (nextSeen === undefined) break;
+          const nextBit = 1 << (next & 7);
+          if ((nextSeen & nextBit) === 0) Atomics.or(bits, next >>> 3, nextBit);
         }
       }
       plain[id] = FREE;
-      const flags = usedFlags(wrap) | (seen[from]! & DESC_WRITE);
-      guest32[4 * to + 2] = length;
-      if (batchAt < 0) {
-        guest16[8 * to + 6] = guestIds[id]!;
-        batchAt = to;
-        batchFlags = flags;
-      } else {
-        guest32[4 * to + 3] = (flags << 16) | guestIds[id]!;
+      const flags = ((rest >>> 16) & DESC_WRITE) | marks;
+      const at = id << 2;
+      guest[to | 2] = length;
+      guest[to | 3] = ((flags << 16) ^ turn) | (saved[at | 3]! & 0xffff);
+      if (turn !== 0) {
+        headFlags = flags;
+        turn = 0;
       }
-      freeIds[freeCount + taken] = id;
-      if (++to === size) {
-        to = 0;
-        wrap ^= 1;
-      }
-      if (++from === size) {
-        from = 0;
-        deviceWrap ^= 1;
-      }
+      freeIds[free] = id;
+      free = (free + 1) | 0;
+      to = (to + 4) | 0;
     }
-    this.#batchAt = batchAt;
-    this.#batchFlags = batchFlags;
-    this.usedPosition = to;
-    this.usedWrap = wrap;
-    this.deviceUsed = from;
-    this.deviceUsedWrap = deviceWrap;
-    this.freeCount = freeCount + taken;
-    this.#batchSlots += taken;
-    this.slotsInUse -= taken;
+    const taken = free - freeCount;
+    if (taken === 0) return 0;
+    if (hidden) {
+      this.#batchAt = usedPosition;
+      this.#batchFlags = headFlags;
+    }
+    this.freeCount = free;
     this.outstanding -= taken;
+    this.#moved(taken);
     return taken;
+  }
+
+  /** Moves on by so many descriptors. */
+  #moved(slots: number): void {
+    const { size } = this.ring;
+    this.#batchSlots += slots;
+    this.slotsInUse -= slots;
+    this.usedPosition += slots;
+    if (this.usedPosition >= size) {
+      this.usedPosition -= size;
+      this.usedWrap ^= 1;
+    }
+    this.deviceUsed += slots;
+    if (this.deviceUsed >= size) {
+      this.deviceUsed -= size;
+      this.deviceUsedWrap ^= 1;
+    }
   }
 
   /**
@@ -197,12 +200,13 @@ export class PackedRelay extends PackedFeed implements RingRelay {
    * @returns how many slots were taken
    */
   #takeNamed(): number {
-    const { u16, u32 } = this.desc;
+    const { u32 } = this.desc;
     const { size, inOrder } = this.ring;
     const { record, deviceUsed } = this;
-    const named = u16[8 * deviceUsed + 6]!;
+    const rest = u32[4 * deviceUsed + 3]!;
+    const named = rest & 0xffff;
     const namedLength = u32[4 * deviceUsed + 2]!;
-    const namedWrite = this.usedSeen[deviceUsed]! & DESC_WRITE;
+    const namedWrite = (rest >>> 16) & DESC_WRITE;
     if (named >= size || !record.isHeld(named)) {
       throw new RingFault("device", `chain ${named} was used, which the device does not hold`);
     }
@@ -227,7 +231,7 @@ export class PackedRelay extends PackedFeed implements RingRelay {
     this.record.finish(id, this.dataLog);
     const flags = usedFlags(this.usedWrap) | write;
     u32[4 * this.usedPosition + 2] = length;
-    u16[8 * this.usedPosition + 6] = this.guestIds[id]!;
+    u16[8 * this.usedPosition + 6] = this.saved.guestId(id);
     if (this.#batchSlots === 0) {
       this.#batchAt = this.usedPosition;
       this.#batchFlags = flags;
@@ -237,18 +241,7 @@ export class PackedRelay extends PackedFeed implements RingRelay {
     if (slots > 1) this.saved.release(id);
     this.freeIds[this.freeCount++] = id;
     if (inOrder && ++this.orderFirst === size) this.orderFirst = 0;
-    this.usedPosition += slots;
-    if (this.usedPosition >= size) {
-      this.usedPosition -= size;
-      this.usedWrap ^= 1;
-    }
-    this.deviceUsed += slots;
-    if (this.deviceUsed >= size) {
-      this.deviceUsed -= size;
-      this.deviceUsedWrap ^= 1;
-    }
-    this.#batchSlots += slots;
-    this.slotsInUse -= slots;
+    this.#moved(slots);
     this.outstanding--;
   }
 
@@ -298,7 +291,7 @@ export class PackedRelay extends PackedFeed implements RingRelay {
       const { words } = this.saved;
       for (let saved = id; saved >= 0; saved = this.saved.next(saved)) {
         const flags = (words[4 * saved + 3]! >>> 16) | availFlags(wrap);
-        this.guest.rewrite(at, words, 4 * saved, ((flags << 16) | this.guestIds[id]!) >>> 0);
+        this.guest.rewrite(at, words, 4 * saved, (flags << 16) | this.saved.guestId(id));
         if (++at === this.ring.size) {
           at = 0;
           wrap ^= 1;

@@ -14,14 +14,11 @@ export abstract class PackedSides extends RelayBase {
   protected readonly driver: DevicePart;
   protected readonly device: DevicePart;
   protected readonly saved: SavedChains;
-  /** By buffer id of ours: the guest's id; ring descriptors taken by a chain that is not plain. */
-  protected readonly guestIds: Uint16Array;
+  /** By buffer id of ours: ring descriptors taken by a chain that is not plain. */
   protected readonly slots: Uint16Array;
   protected readonly freeIds: Uint16Array;
-  /** Flags of the device's used descriptors as they were seen, by position. */
-  protected readonly usedSeen: Uint16Array;
   protected freeCount = 0;
-  /** Chains in the order they were forwarded; what the device holds when it completes in order. */
+  /** With IN_ORDER, chains in the order they were forwarded: what the device holds. */
   protected readonly order: Uint16Array;
   protected orderFirst = 0;
   protected orderEnd = 0;
@@ -54,10 +51,8 @@ export abstract class PackedSides extends RelayBase {
     } = packedDeviceMemory(buffer, offset, size));
     this.deviceQueue = { desc: this.desc.iova, driver: this.driver.iova, device: this.device.iova };
     this.saved = new SavedChains(size);
-    this.guestIds = new Uint16Array(size);
     this.slots = new Uint16Array(size);
     this.freeIds = new Uint16Array(size);
-    this.usedSeen = new Uint16Array(size);
     this.order = new Uint16Array(size);
     this.guest = new PackedGuestRing(memory, ring);
   }
@@ -78,6 +73,12 @@ export abstract class PackedSides extends RelayBase {
     this.deviceAvailWrap = 1;
     this.deviceUsed = 0;
     this.deviceUsedWrap = 1;
+  }
+
+  /** With IN_ORDER: the device was given another chain. */
+  protected inOrderNext(id: number): void {
+    this.order[this.orderEnd] = id;
+    if (++this.orderEnd === this.ring.size) this.orderEnd = 0;
   }
 
   protected isBoundary(): boolean {

@@ -44,3 +44,16 @@ export const isAvail = (flags: number, wrap: number): boolean =>
   (flags & (DESC_AVAIL | DESC_USED)) === availFlags(wrap);
 export const isUsed = (flags: number, wrap: number): boolean =>
   (flags & (DESC_AVAIL | DESC_USED)) === usedFlags(wrap);
+
+/**
+ * How many packed descriptors from `position` on, at most `limit` and not beyond the ring's end, have exactly these
+ * AVAIL and USED flags.
+ */
+export function countMarked(words: Uint16Array, position: number, limit: number, marks: number): number {
+  const first = 8 * position + 7;
+  const end = first + 8 * limit;
+  let at = first;
+  // `| 0` spares the overflow check.
+  while (at < end && (words[at]! & (DESC_AVAIL | DESC_USED)) === marks) at = (at + 8) | 0;
+  return (at - first) >> 3;
+}

@@ -8,16 +8,17 @@ const END = -1;
 export class SavedChains {
   /**
    * Four words per descriptor: address low and high, length, and in the upper half of the last one the flags without
-   * AVAIL and USED. A chain's first descriptor is at its id, the others come after all of these.
+   * AVAIL and USED. A chain's first descriptor is at its id, the others come after all of these. The lower half of the
+   * first one's last word is the buffer id that the guest gave the chain.
    */
-  readonly words: Uint32Array;
+  readonly words: Int32Array;
   /** The next descriptor of the same chain, or of those that are free. */
   readonly #next: Int32Array;
   #free = END;
   #last = 0;
 
   constructor(readonly size: number) {
-    this.words = new Uint32Array(8 * size);
+    this.words = new Int32Array(8 * size);
     this.#next = new Int32Array(2 * size);
     this.clear();
   }
@@ -42,6 +43,15 @@ export class SavedChains {
     this.#next[at] = END;
     this.#next[this.#last] = at;
     this.#last = at;
+  }
+
+  /** Notes the guest's buffer id of the chain that `first` has begun last. */
+  name(id: number, guestId: number): void {
+    this.words[4 * id + 3] = (this.words[4 * id + 3]! & ~0xffff) | guestId;
+  }
+
+  guestId(id: number): number {
+    return this.words[4 * id + 3]! & 0xffff;
   }
 
   /** Index (times 4) in `words` of the descriptor after another one, which for the first is the chain's id; or -1. */
