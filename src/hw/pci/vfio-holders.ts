@@ -10,9 +10,11 @@ export interface Holder {
 
 /** Nodes through which VFIO gives a device away: its group's, and its own where the kernel has such. */
 export function vfioNodes(device: PciDevice, host: Host = HOST): string[] {
-  const own = listDirectory(join(device.path, "vfio-dev")).map((name) =>
-    join(host.dev, "vfio/devices", name),
-  );
+  const folder = join(device.path, "vfio-dev");
+  // Kernels without VFIO_DEVICE_CDEV have the folder too, but no device number and no node.
+  const own = listDirectory(folder)
+    .filter((name) => readAttribute(join(folder, name, "dev")) !== undefined)
+    .map((name) => join(host.dev, "vfio/devices", name));
   const group = device.iommu_group === undefined ? [] : [join(host.dev, "vfio", String(device.iommu_group))];
   return [...group, ...own];
 }

@@ -164,6 +164,14 @@ test("device nodes are given away, also of devices bound before", async () => {
   ]);
 });
 
+test("a node that this kernel does not have is not waited for", async () => {
+  await run([A], BIND);
+  // What a kernel without VFIO_DEVICE_CDEV shows.
+  host.directory(`sys/bus/pci/devices/${A}/vfio-dev/vfio0/power`);
+  await run([A], BIND, { owner: { uid: 1000, gid: 1001 } });
+  expect(kernel.chowns.map(({ path }) => path)).toEqual([`${host.dev}/vfio/1`]);
+});
+
 test("a device in use is refused, unless forced", async () => {
   host.device(A, { driver: "virtio-pci", group: 1, virtio: { name: "virtio0", driver: "virtio_net" } });
   host.netdev(A, "virtio0", "eth0", { addresses: ["192.0.2.1/24"] });
