@@ -93,7 +93,7 @@ export class VfioDmaSpace implements DmaSpace {
     if (!(error instanceof SysError)) return error;
     if (error.code === "ENOMEM") {
       const mapped = [...this.#mapped.values()].reduce((sum, bytes) => sum + bytes, 0n);
-      return explainMemlock(error, Number(size), Number(mapped), this.kernel);
+      return explainMemlock(error, Number(size), Number(mapped), this.kernel, this.iommu.memlockScope);
     }
     const why =
       error.code === "EEXIST" || error.code === "EADDRINUSE"

@@ -1,5 +1,5 @@
 import { SysError } from "../ffi/errno.ts";
-import { groupOffenders, holdersOf } from "./host.ts";
+import { companionNodes, groupOffenders, holdersOf, IOMMUFD_PATH } from "./host.ts";
 import type { Kernel } from "./kernel.ts";
 
 /** The same failed call, with the reason and remedy that fit the situation. */
@@ -8,8 +8,29 @@ function because(error: SysError, why: string, remedy: string): SysError {
   return new SysError(error.call, error.errno, error.path, detail);
 }
 
-/** Explains why a VFIO device node can not be opened. */
-export function explainOpen(error: unknown, bdf: string, kernel: Kernel): unknown {
+const ABSENT = ["ENOENT", "ENODEV", "ENXIO"];
+const FORBIDDEN = ["EACCES", "EPERM"];
+
+/** Whether a node could not be opened because there is none, or no driver behind it. */
+export function isAbsentNode(error: unknown): error is SysError {
+  return error instanceof SysError && error.call === "open" && ABSENT.includes(error.code);
+}
+
+/** The same, or because this user may not. */
+export function isClosedNode(error: unknown): error is SysError {
+  return (
+    isAbsentNode(error) ||
+    (error instanceof SysError && error.call === "open" && FORBIDDEN.includes(error.code))
+  );
+}
+
+/** Explains why a VFIO device node can not be opened; `nodes` are others through which the device may be in use. */
+export function explainOpen(
+  error: unknown,
+  bdf: string,
+  kernel: Kernel,
+  nodes: readonly string[] = [],
+): unknown {
   if (!(error instanceof SysError) || error.path === undefined) return error;
   switch (error.code) {
     case "EACCES":
@@ -17,10 +38,12 @@ export function explainOpen(error: unknown, bdf: string, kernel: Kernel): unknow
       return because(
         error,
         "this user may not use it",
-        `run as root, or give the device away: vdpactl bind --pci ${bdf} --owner USER`,
+        error.path === IOMMUFD_PATH
+          ? `run as root, or let this user open it: setfacl -m u:USER:rw ${IOMMUFD_PATH}`
+          : `run as root, or give the device away: vdpactl bind --pci ${bdf} --owner USER`,
       );
     case "EBUSY":
-      return explainBusy(error, [error.path], kernel);
+      return explainBusy(error, [error.path, ...nodes], kernel);
     case "ENOENT":
     case "ENODEV":
     case "ENXIO":
@@ -53,6 +76,15 @@ export function explainAttach(error: unknown, bdf: string, group: string, kernel
       `bind the whole group: vdpactl bind --pci ${bdf}`,
     );
   }
+  // With iommufd each holder owns the group's DMA alone, and the others get EPERM too (iommu_device_claim_dma_owner).
+  const holders = holdersOf(kernel, companionNodes(kernel, bdf, group));
+  if (holders.length > 0) {
+    return because(
+      error,
+      `${holders.join(", ")} uses another device of its IOMMU group ${group}`,
+      "stop that process first",
+    );
+  }
   if (error.code === "EPERM" && /VFIO_SET_IOMMU|IOMMUFD/.test(error.call)) {
     const module = error.call.includes("IOMMUFD") ? "iommufd" : "vfio_iommu_type1";
     return because(
@@ -67,8 +99,17 @@ export function explainAttach(error: unknown, bdf: string, group: string, kernel
   return error;
 }
 
-/** Explains memory that could not be locked. */
-export function explainMemlock(error: SysError, wanted: number, mapped: number, kernel: Kernel): SysError {
+/** What counts against a memlock limit. */
+export type MemlockScope = "process" | "user";
+
+/** Explains memory that could not be locked: `wanted` bytes more than the `mapped` ones. */
+export function explainMemlock(
+  error: SysError,
+  wanted: number,
+  mapped: number,
+  kernel: Kernel,
+  scope: MemlockScope,
+): SysError {
   const limit = kernel.memlockLimit();
   const mib = (bytes: number | bigint) => `${Math.ceil(Number(bytes) / 2 ** 20)} MiB`;
   const needed = mib(wanted + mapped);
@@ -81,7 +122,8 @@ export function explainMemlock(error: SysError, wanted: number, mapped: number, 
   }
   return because(
     error,
-    `the device's memory must be locked: ${needed} in all, the memlock limit is ${Number(limit) / 1024} KiB`,
+    `the device's memory must be locked: ${needed} in all, the memlock limit is ${Number(limit) / 1024} KiB` +
+      (scope === "user" ? " for all processes of this user together" : ""),
     `raise it: ulimit -l ${Math.ceil((wanted + mapped) / 1024)}, or LimitMEMLOCK=infinity in the systemd unit`,
   );
 }

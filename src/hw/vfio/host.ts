@@ -15,7 +15,7 @@ export interface HostDevice {
   readonly bdf: string;
   /** IOMMU group number. */
   readonly group: string;
-  /** Path of the VFIO character device of its own; undefined where the kernel has none or no iommufd. */
+  /** Path of the VFIO character device of its own, which may be missing from /dev; undefined where the kernel has none. */
   readonly cdev: string | undefined;
 }
 
@@ -47,10 +47,15 @@ export function hostDevice(kernel: Kernel, bdf: string): HostDevice {
       kind: "not-ready",
     });
   }
-  const name = kernel.list(`${sysfs}/vfio-dev`).find((entry) => entry.startsWith("vfio"));
-  const cdev = name && `${CDEV_FOLDER}/${name}`;
-  const usable = cdev && kernel.exists(cdev) && kernel.exists(IOMMUFD_PATH);
-  return { bdf, group, cdev: usable ? cdev : undefined };
+  return { bdf, group, cdev: cdevOf(kernel, sysfs) };
+}
+
+/** Every kernel since 6.1 has the folder; only one with VFIO_DEVICE_CDEV gives what is in it a device number. */
+function cdevOf(kernel: Kernel, sysfs: string): string | undefined {
+  const folder = `${sysfs}/vfio-dev`;
+  const names = kernel.list(folder).filter((entry) => entry.startsWith("vfio"));
+  const name = names.find((entry) => kernel.exists(`${folder}/${entry}/dev`));
+  return name && `${CDEV_FOLDER}/${name}`;
 }
 
 /** Devices of a group that keep it from user space, as `0000:00:05.0 (virtio-pci)`. */
@@ -64,6 +69,13 @@ export function groupOffenders(kernel: Kernel, group: string): string[] {
       const harmless = !driver || VFIO_DRIVER.test(driver) || HARMLESS_DRIVERS.has(driver);
       return harmless ? [] : [`${name} (${driver})`];
     });
+}
+
+/** Character devices of the other devices of a group. */
+export function companionNodes(kernel: Kernel, bdf: string, group: string): string[] {
+  const folder = `/sys/kernel/iommu_groups/${group}/devices`;
+  const others = kernel.list(folder).filter((name) => name !== bdf);
+  return others.flatMap((name) => cdevOf(kernel, `${folder}/${name}`) ?? []);
 }
 
 /** Processes that have one of these device nodes open, as `qemu-system-x86 (pid 812)`, as far as /proc shows them. */

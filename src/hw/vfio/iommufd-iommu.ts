@@ -24,6 +24,8 @@ export function allocateIoas(kernel: Kernel, iommufd: number): number {
 
 /** An I/O address space of iommufd that the device is attached to. */
 export class IommufdIommu implements Iommu {
+  /** The default of IOMMU_OPTION_RLIMIT_MODE, which only root may change (linux/iommufd.h). */
+  readonly memlockScope = "user";
   readonly pageSize: number;
   readonly usable: readonly IovaRange[];
 

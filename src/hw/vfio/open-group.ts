@@ -26,7 +26,7 @@ export function openThroughGroup(kernel: Kernel, host: HostDevice, vfToken: stri
 
 function openSteps(
   kernel: Kernel,
-  { bdf, group }: HostDevice,
+  { bdf, group, cdev }: HostDevice,
   vfToken: string | undefined,
   fds: FdStack,
 ): OpenDevice {
@@ -35,7 +35,7 @@ function openSteps(
     try {
       return fds.add(kernel.open(path));
     } catch (error) {
-      throw explainOpen(error, bdf, kernel);
+      throw explainOpen(error, bdf, kernel, cdev === undefined ? [] : [cdev]);
     }
   };
   const container = openNode(CONTAINER_PATH);

@@ -23,6 +23,7 @@ const LARGEST_INFO = 1 << 20;
 
 /** A VFIO container with the type 1 v2 IOMMU set. */
 export class Type1Iommu implements Iommu {
+  readonly memlockScope = "process";
   readonly pageSize: number;
   readonly usable: readonly IovaRange[];
 

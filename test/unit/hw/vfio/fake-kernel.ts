@@ -50,6 +50,8 @@ export class FakeKernel implements Kernel {
     this.links.set(`${sysfs}/driver`, "../../../bus/pci/drivers/vfio-pci");
     this.links.set(`${sysfs}/iommu_group`, "../../../kernel/iommu_groups/7");
     this.links.set(`/sys/kernel/iommu_groups/7/devices/${BDF}/driver`, "../vfio-pci");
+    // Also without character devices, whose number is what is missing then.
+    this.links.set(`${sysfs}/vfio-dev/vfio3/subsystem`, "../vfio-dev");
     this.regions.set(CONFIG, { bytes: configSpace(), mmap: false });
     this.regions.set(0, { bytes: new Uint8Array(64), mmap: false });
     this.regions.set(4, { bytes: new Uint8Array(0x8000), mmap: true });
@@ -57,7 +59,7 @@ export class FakeKernel implements Kernel {
 
   /** Adds the character device of newer kernels. */
   withCdev(): this {
-    this.links.set(`/sys/bus/pci/devices/${BDF}/vfio-dev/vfio3/subsystem`, "x");
+    this.files.set(`/sys/bus/pci/devices/${BDF}/vfio-dev/vfio3/dev`, "511:3");
     this.nodes.add("/dev/vfio/devices/vfio3");
     this.nodes.add("/dev/iommu");
     return this;
@@ -179,7 +181,8 @@ export class FakeKernel implements Kernel {
   }
 
   exists(path: string): boolean {
-    return this.nodes.has(path) || [...this.links.keys()].some((link) => link.startsWith(`${path}/`));
+    if (this.nodes.has(path) || this.files.has(path)) return true;
+    return [...this.links.keys()].some((link) => link.startsWith(`${path}/`));
   }
 
   list(path: string): string[] {

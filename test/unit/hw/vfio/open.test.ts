@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { OperatorError } from "../../../../src/hw/operator-error.ts";
 import { CONFIG_REGION } from "../../../../src/hw/pci-function.ts";
 import { openVfio } from "../../../../src/hw/vfio/open.ts";
+import { CollectedLog } from "../../../support/virtio-driver/collected-log.ts";
 import { BDF, FakeKernel } from "./fake-kernel.ts";
 import { silentLog } from "./silent-log.ts";
 
@@ -49,8 +50,53 @@ describe("openVfio", () => {
       "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
     ]);
     expect(fn.vfioFds!.group).toBeUndefined();
-    kernel.nodes.delete("/dev/iommu");
-    expect(open(kernel).vfioFds!.group).toBeDefined();
+  });
+
+  test("goes through the group without a word where the kernel has no character devices", () => {
+    const kernel = new FakeKernel();
+    kernel.nodes.add("/dev/vfio/devices/vfio3").add("/dev/iommu");
+    const log = new CollectedLog();
+    expect(openVfio(BDF, { log }, kernel).vfioFds!.group).toBeDefined();
+    expect(log.lines.filter((line) => !line.startsWith("debug"))).toEqual([]);
+  });
+
+  test.each([
+    ["/dev/iommu", "ENOENT"],
+    ["/dev/iommu", "EACCES"],
+    ["/dev/vfio/devices/vfio3", "ENOENT"],
+    ["/dev/vfio/devices/vfio3", "EACCES"],
+    ["/dev/vfio/devices/vfio3", "EPERM"],
+  ])("goes through the group where %p can not be opened (%s), and says so", (node, code) => {
+    const kernel = new FakeKernel().withCdev();
+    kernel.faults.set(`open ${node}`, code);
+    const log = new CollectedLog();
+    const fn = openVfio(BDF, { log }, kernel);
+    expect(kernel.openFds.get(fn.vfioFds!.group!)).toBe("/dev/vfio/7");
+    expect([...kernel.openFds.values()].filter((path) => /iommu|devices/.test(path))).toEqual([]);
+    expect(log.lines).toContain(
+      `info: ${BDF}: opened through its IOMMU group, as ${node} can not be opened (${code})`,
+    );
+  });
+
+  test("where neither way is open, the error is that of the way that is there", () => {
+    const kernel = new FakeKernel().withCdev();
+    kernel.faults.set("open /dev/iommu", "EACCES");
+    kernel.faults.set("open /dev/vfio/7", "EACCES");
+    expect(failure(kernel).what).toBe("open /dev/vfio/7");
+    // A kernel built without groups.
+    kernel.faults.delete("open /dev/vfio/7");
+    kernel.nodes.delete("/dev/vfio/vfio");
+    expect(failure(kernel)).toMatchObject({
+      what: "open /dev/iommu",
+      remedy: "run as root, or let this user open it: setfacl -m u:USER:rw /dev/iommu",
+    });
+  });
+
+  test("a device in use is not tried the other way", () => {
+    const kernel = new FakeKernel().withCdev();
+    kernel.faults.set("VFIO_DEVICE_BIND_IOMMUFD", "EBUSY");
+    failure(kernel);
+    expect(kernel.calls).not.toContain("open /dev/vfio/7");
   });
 
   test("passes a VF token on with the name", () => {
@@ -141,6 +187,28 @@ describe("openVfio explains", () => {
     kernel.links.set("/proc/44/fd/9", "/dev/vfio/devices/vfio3");
     kernel.files.set("/proc/44/comm", "dpdk-testpmd");
     expect(failure(kernel).message).toContain(": dpdk-testpmd (pid 44) uses it");
+  });
+
+  test("the same on the group, which whoever has the character device keeps closed", () => {
+    const kernel = new FakeKernel().withCdev();
+    kernel.faults.set("open /dev/iommu", "EACCES");
+    kernel.faults.set("open /dev/vfio/7", "EBUSY");
+    kernel.links.set("/proc/44/fd/9", "/dev/vfio/devices/vfio3");
+    kernel.files.set("/proc/44/comm", "vdpactl");
+    expect(failure(kernel).message).toBe("open /dev/vfio/7: vdpactl (pid 44) uses it (EBUSY)");
+  });
+
+  test("another device of its group in use through an iommufd of its own", () => {
+    const kernel = new FakeKernel().withCdev();
+    const companion = "/sys/kernel/iommu_groups/7/devices/0000:00:05.0";
+    kernel.links.set(`${companion}/driver`, "../vfio-pci");
+    kernel.files.set(`${companion}/vfio-dev/vfio4/dev`, "511:4");
+    kernel.links.set("/proc/44/fd/9", "/dev/vfio/devices/vfio4");
+    kernel.files.set("/proc/44/comm", "vdpactl");
+    kernel.faults.set("VFIO_DEVICE_BIND_IOMMUFD", "EPERM");
+    const error = failure(kernel);
+    expect(error.message).toContain("vdpactl (pid 44) uses another device of its IOMMU group 7 (EPERM)");
+    expect(error.remedy).toBe("stop that process first");
   });
 
   test("missing permission, with the command that grants it", () => {
