@@ -11,6 +11,7 @@ import { readKernelConfig } from "./kernel-config.ts";
 import { findObstacles } from "./obstacles.ts";
 import type { DeviceRecord, DeviceState, Features } from "./record.ts";
 import type { RegisterReader, Registers } from "./registers.ts";
+import { vfioAccess } from "./vfio-way.ts";
 
 /** Where a description comes from. */
 export interface Sources {
@@ -27,6 +28,7 @@ export function describeDevice(device: PciDevice, { host, lookUp, readRegisters 
   const type = device.virtioType ?? 0;
   const uses = deviceUses(device, host);
   const state = stateOf(device, uses);
+  const access = isVfioDriver(device.driver) ? vfioAccess(device, host) : undefined;
   const kernel = readKernelConfig(device, host);
   const live = state === "ready" ? readRegisters(device.bdf) : undefined;
   const registers = live && "features" in live ? live : undefined;
@@ -53,6 +55,7 @@ export function describeDevice(device: PciDevice, { host, lookUp, readRegisters 
     numa_node: device.numa_node ?? null,
     state,
     used_by: uses,
+    vfio: access?.way ?? null,
     queues: registers?.queues ?? kernel.queues,
     queue_size: registers?.queueSize ?? null,
     msix_vectors: msixVectors(capabilities),
@@ -72,7 +75,7 @@ export function describeDevice(device: PciDevice, { host, lookUp, readRegisters 
       prefetchable,
     })),
     capabilities: capabilities ?? null,
-    obstacles: findObstacles(device, { type, uses, accessPlatform }, host),
+    obstacles: findObstacles(device, { type, uses, accessPlatform, access }, host),
     note: live && "problem" in live ? live.problem : null,
   };
 }

@@ -1,12 +1,12 @@
-import { accessSync, constants, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { iommuRemedy } from "../../hw/pci/bind-checks.ts";
 import type { PciDevice } from "../../hw/pci/device.ts";
 import { type Host, readAttribute } from "../../hw/pci/host.ts";
 import { hasIommu, isVfioDriver, readIommuGroup } from "../../hw/pci/iommu-group.ts";
-import { vfioNodes } from "../../hw/pci/vfio-holders.ts";
 import { VIRTIO_NET, virtioTypeName } from "../../hw/pci/virtio-id.ts";
 import type { Obstacle } from "./record.ts";
+import type { VfioAccess } from "./vfio-way.ts";
 
 /** What else has been found out about the device. */
 export interface Findings {
@@ -14,18 +14,21 @@ export interface Findings {
   readonly uses: readonly string[];
   /** Undefined when it is not known. */
   readonly accessPlatform: boolean | undefined;
+  /** Undefined for a device that is not bound to VFIO. */
+  readonly access: VfioAccess | undefined;
 }
 
 /** All that stands in the way of serving a device, the hardest to change first. */
 export function findObstacles(device: PciDevice, findings: Findings, host: Host): Obstacle[] {
   const bound = isVfioDriver(device.driver);
+  const { access } = findings;
   return [
     ...unsupportedType(findings.type),
     ...(device.iommu_group === undefined || isNoIommuGroup(device, host) ? [noIommu(host)] : []),
     ...(findings.accessPlatform === false ? [NO_ACCESS_PLATFORM] : []),
     ...sharedGroup(device, host),
     ...usedBy(findings.uses, bound),
-    ...(bound ? permission(device, host) : [notBound(device)]),
+    ...(access ? permission(device, access) : [notBound(device)]),
     ...memlock(host),
   ];
 }
@@ -82,17 +85,8 @@ const notBound = ({ bdf, driver }: PciDevice): Obstacle => ({
   remedy: `vdpactl bind ${bdf}`,
 });
 
-function permission(device: PciDevice, host: Host): Obstacle[] {
-  const nodes = vfioNodes(device, host).filter((node) => existsSync(node));
-  const usable = nodes.some((node) => {
-    try {
-      accessSync(node, constants.R_OK | constants.W_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-  if (nodes.length === 0 || usable) return [];
+function permission(device: PciDevice, { way, nodes }: VfioAccess): Obstacle[] {
+  if (nodes.length === 0 || way !== undefined) return [];
   return [
     {
       code: "vfio_permission",

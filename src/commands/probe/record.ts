@@ -27,6 +27,8 @@ export interface DeviceRecord {
   readonly state: DeviceState;
   /** What depends on it or who holds it, in sentences. */
   readonly used_by: readonly string[];
+  /** How `serve` opens it; null where it is not bound to VFIO, or this user may not open it. */
+  readonly vfio: "iommufd" | "group" | null;
   /** Virtqueues, with the control queue. */
   readonly queues: number | null;
   /** Most entries of the first virtqueue, as its registers say. */

@@ -14,6 +14,7 @@ function body(record: DeviceRecord, paint: Paint): string[] {
     `Driver: ${driverText(record)}`,
     `State: ${[record.state, ...record.used_by].join("; ")}`,
     `IOMMU group: ${record.iommu_group ?? "none"}`,
+    ...(record.vfio === null ? [] : [`VFIO: ${VFIO_TEXT[record.vfio]}`]),
     ...(record.numa_node === null ? [] : [`NUMA node: ${record.numa_node}`]),
     ...record.bars.map(barText),
     ...(record.capabilities?.flatMap(capabilityLines) ?? ["Capabilities: <access denied>"]),
@@ -24,6 +25,11 @@ function body(record: DeviceRecord, paint: Paint): string[] {
     ...obstacleLines(record, paint),
   ].map((line) => `\t${line}`);
 }
+
+const VFIO_TEXT = {
+  iommufd: "by the device's own node and iommufd",
+  group: "by IOMMU group and container",
+} as const;
 
 function driverText({ driver, virtio_driver, interfaces }: DeviceRecord): string {
   if (driver === null) return "none";

@@ -243,3 +243,22 @@ test("one line for each device", () => {
   expect(renderList([describe()], output)).toBe(`${BDF}  net  virtio-pci (eth1)  3  3  kernel  not bound\n`);
   expect(renderList([], output)).toBe("");
 });
+
+test("a device at VFIO is opened by its own node only where there is iommufd too", () => {
+  host.device(BDF, { driver: "vfio-pci", group: 3, files: { "vfio-dev/vfio5/dev": "511:5\n" } });
+  expect(describe().vfio).toBeNull();
+  expect(codes()).toEqual([]);
+  host.file("dev/vfio/devices/vfio5", "");
+  expect(describe().vfio).toBeNull();
+  expect(describe().obstacles).toMatchObject([
+    { code: "vfio_permission", text: `this user may not open ${host.dev}/vfio/devices/vfio5` },
+  ]);
+  host.file("dev/vfio/3", "");
+  expect(describe().vfio).toBe("group");
+  expect(renderDetail(describe(), painter(false))).toContain("\tVFIO: by IOMMU group and container\n");
+  host.file("dev/iommu", "");
+  expect(describe().vfio).toBe("iommufd");
+  expect(renderDetail(describe(), painter(false))).toContain(
+    "\tVFIO: by the device's own node and iommufd\n",
+  );
+});
