@@ -1,4 +1,5 @@
 // All that a VM needs from the cache, built where it is not there yet.
+import { iommufdModules } from "./iommufd-modules.ts";
 import { nestedInitramfs } from "./nested-initramfs.ts";
 import { nestedKernel } from "./nested-kernel.ts";
 import { type QemuCommand, qemu } from "./qemu.ts";
@@ -11,6 +12,7 @@ export interface Parts {
   kernel: string;
   initramfs: string;
   root: string;
+  iommufdModules: string;
   nestedKernel: string;
   nestedInitramfs: string;
 }
@@ -23,6 +25,7 @@ export async function everything(): Promise<Parts> {
     kernel: kernel.image,
     initramfs: await vmInitramfs(kernel),
     root: root.image,
+    iommufdModules: await iommufdModules(kernel, root),
     nestedKernel: await nestedKernel(),
     nestedInitramfs: await nestedInitramfs(root),
   };

@@ -1,5 +1,5 @@
-// The disk that carries this checkout and the nested guest into the VM. Made anew for each run, in about a second;
-// mounting it costs nothing, where unpacking an archive under emulation would take long.
+// The disk that carries this checkout, the modules with iommufd and the nested guest into the VM. Made anew for each run,
+// in about a second; mounting it costs nothing, where unpacking an archive under emulation would take long.
 import { cpSync, existsSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Parts } from "../build/everything.ts";
@@ -41,6 +41,7 @@ export async function treeImage(parts: Parts, folder: string): Promise<string> {
     cpSync(join(tree, "node_modules", name), join(root, "tree/node_modules", name), { recursive: true });
   }
   cpSync(join(recipes, "vm/init"), join(root, "init"));
+  cpSync(parts.iommufdModules, join(root, "iommufd"), { recursive: true });
   cpSync(parts.nestedKernel, join(root, "nested/vmlinux"));
   cpSync(parts.nestedInitramfs, join(root, "nested/initramfs.cpio"));
   const image = join(folder, "tree.img");
