@@ -35,6 +35,14 @@ export class Device {
     return existsSync(link) ? basename(readlinkSync(link)) : undefined;
   }
 
+  /** Its own node below /dev while vfio-pci has it, undefined where the kernel has none. */
+  get vfioNode(): string | undefined {
+    const folder = join(this.sysfs, "vfio-dev");
+    const names = existsSync(folder) ? readdirSync(folder) : [];
+    const name = names.find((entry) => existsSync(join(folder, entry, "dev")));
+    return name && `/dev/vfio/devices/${name}`;
+  }
+
   /** The other devices of its IOMMU group. */
   get companions(): string[] {
     const all = readdirSync(join(this.sysfs, "iommu_group/devices"));

@@ -6,7 +6,7 @@ export interface Footprint {
   fds: number;
   /** Mappings of memfds and huge pages, such as a front-end's memory. */
   shared_mappings: number;
-  /** KiB that VFIO has pinned for DMA: the kernel counts them as locked. */
+  /** KiB that are pinned for DMA: the kernel counts them as locked with containers, as pinned with iommufd. */
   locked_kib: number;
 }
 
@@ -23,7 +23,7 @@ export function footprint(pid: number): Footprint {
   return {
     fds: readdirSync(`/proc/${pid}/fd`).length,
     shared_mappings: maps.filter((line) => /memfd:|hugepages|\/dev\/shm/.test(line)).length,
-    locked_kib: statusNumber(status(pid), "VmLck"),
+    locked_kib: statusNumber(status(pid), "VmLck") + statusNumber(status(pid), "VmPin"),
   };
 }
 

@@ -21,11 +21,13 @@ export interface ServeOptions {
   device: Device;
   socket: string;
   args?: string[];
+  /** A program in front of it that runs it, such as setpriv with its arguments. */
+  under?: string[];
 }
 
 /** Starts `serve` and waits until its socket listens. */
-export async function serve({ device, socket, args = [] }: ServeOptions): Promise<Program> {
-  const argv = [vdpactlPath, "serve", "--pci", device.bdf, "--socket", socket, ...args];
+export async function serve({ device, socket, args = [], under = [] }: ServeOptions): Promise<Program> {
+  const argv = [...under, vdpactlPath, "serve", "--pci", device.bdf, "--socket", socket, ...args];
   const program = new Program(`serve-${device.shape.name}`, argv);
   await program.stdout.expect(/^READY.*\n/m);
   return program;
