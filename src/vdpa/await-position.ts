@@ -2,45 +2,60 @@ import { OperatorError } from "../hw/operator-error.ts";
 import { waitUntil } from "../hw/virtio/bounded-wait.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { type RingTraits, recover } from "./direct-position.ts";
-import { OrderWatch } from "./order-watch.ts";
+import { PackedWatch } from "./packed-watch.ts";
 import type { Ring } from "./ring.ts";
 
-/** How long the device may take to finish what rings without a certain position hold. */
-const DRAIN_MS = 1000;
+/** How long to wait for what rings do not show at once. */
+const PATIENCE_MS = 1000;
 
 /**
  * Returns at a moment at which all these direct rings show their position for certain, so that each can go on
- * elsewhere. Where one does not, the device gets nothing new until it does; without kicks it runs dry. A receive ring
- * that shows nothing to the contrary passes for one used in order.
+ * elsewhere. A packed ring is watched for it: its doorbell is cut, and rung between the looks, so that the device does
+ * not outrun them. A receive ring that shows nothing to the contrary passes for one used in order.
+ * @returns the vring base of a ring, to be asked for once the device no longer touches it
  * @throws OperatorError when that takes too long; the rings go on as before
  */
-export function awaitPosition(rings: readonly Ring[], memory: GuestMemory, traits: RingTraits): void {
+export function awaitPosition(
+  rings: readonly Ring[],
+  memory: GuestMemory,
+  traits: RingTraits,
+): (ring: Ring) => number {
   const watches = new Map(
     rings
-      // Receive buffers of one descriptor each, as drivers post them.
-      .filter(({ index }) => traits.packed && index % 2 === 0)
-      .map((ring) => [ring, new OrderWatch(memory, ring.config, traits)]),
+      .filter(() => traits.packed)
+      .map((ring) => [ring.index, new PackedWatch(memory, ring.config, traits)] as const),
   );
   const doubt = (ring: Ring): string | undefined => {
+    if (watches.get(ring.index)?.look()) return undefined;
     const found = recover(memory, ring.config, traits);
     if (found.kind !== "recovered") return found.reason;
-    const certain = found.verified || watches.get(ring)?.look();
-    return certain ? undefined : "the order in which the device completes its entries does not show";
+    return found.verified ? undefined : "the order in which the device completes its entries does not show";
   };
-  const allCertain = () => rings.every((ring) => doubt(ring) === undefined);
-  if (allCertain()) return;
+  const baseOf = (ring: Ring): number => {
+    const watch = watches.get(ring.index);
+    watch?.look();
+    return watch?.base ?? ring.position();
+  };
+  const allCertain = () => {
+    const doubtful = rings.filter((ring) => doubt(ring) !== undefined);
+    for (const ring of doubtful) if (traits.packed) ring.kick();
+    return doubtful.length === 0;
+  };
+  if (!traits.packed && rings.every((ring) => doubt(ring) === undefined)) return baseOf;
   for (const ring of rings) ring.cut();
-  if (waitUntil(allCertain, DRAIN_MS)) return;
+  if (waitUntil(allCertain, PATIENCE_MS)) return baseOf;
   // A receive ring without traffic never shows its order. Refusing would end the guest, as QEMU aborts when logging is
   // refused; network devices fill receive buffers in order, and the ring's warning says that it is taken for granted.
   const idleReceive = (ring: Ring) =>
-    watches.get(ring)?.broken === false && recover(memory, ring.config, traits).kind === "recovered";
-  if (rings.every((ring) => doubt(ring) === undefined || idleReceive(ring))) return;
+    ring.index % 2 === 0 &&
+    watches.get(ring.index)?.broken === false &&
+    recover(memory, ring.config, traits).kind === "recovered";
+  if (rings.every((ring) => doubt(ring) === undefined || idleReceive(ring))) return baseOf;
   const doubtful = rings.find((ring) => doubt(ring) !== undefined && !idleReceive(ring));
   const why = doubtful && doubt(doubtful);
   for (const ring of rings) ring.connect();
   throw new OperatorError(`queue ${doubtful?.index ?? "?"} can not be relayed from where it is`, {
-    why: `${why ?? "its position showed too late"}, and it did not run dry within ${DRAIN_MS} ms`,
+    why: `${why ?? "its position showed too late"}, and that did not change within ${PATIENCE_MS} ms`,
     remedy: "serve the device with --datapath relay",
   });
 }

@@ -80,6 +80,11 @@ export class DirectRing implements Ring {
     this.parts.doorbells.disconnect(this.index);
   }
 
+  kick(): void {
+    const { doorbells, transport } = this.parts;
+    if (this.#enabled) doorbells.ring(transport.doorbell(this.index));
+  }
+
   /** The device itself has written everything to the guest's ring. */
   finish(): void {}
 

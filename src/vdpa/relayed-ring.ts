@@ -165,6 +165,10 @@ export class RelayedRing implements Ring {
     this.#doorbell = undefined;
   }
 
+  kick(): void {
+    if (this.#doorbell && this.enabled) this.parts.doorbells.ring(this.#doorbell);
+  }
+
   finish(): void {
     if (this.#base !== undefined) return;
     this.cut();

@@ -5,6 +5,10 @@ import { ringTraits } from "./direct-position.ts";
 import { describeQueue, type Ring } from "./ring.ts";
 import type { DeviceLogging } from "./vdpa-device.ts";
 
+/** The vring base of a ring that its device no longer touches. */
+type BaseOf = (ring: Ring) => number;
+const positionOf: BaseOf = (ring) => ring.position();
+
 /** Takes rings from the running device and gives them back in another mode, at the position where they stood. */
 export class RingMoves {
   constructor(private readonly run: DeviceRun) {}
@@ -74,11 +78,11 @@ export class RingMoves {
       (ring) => ring.mode === "direct" && factory.mustRelay(ring.index),
     );
     if (direct.length === 0) return;
-    // Once for all together, as this thread does nothing else meanwhile.
-    awaitPosition(direct, memory, ringTraits(negotiated));
+    // Once for all together: this thread does nothing else meanwhile, but the rings go on.
+    const baseOf = awaitPosition(direct, memory, ringTraits(negotiated));
     this.#orStop(() => {
-      if (!resetsQueues) this.#replay();
-      else for (const ring of direct) this.#move(ring);
+      if (!resetsQueues) this.#replay(baseOf);
+      else for (const ring of direct) this.#move(ring, baseOf);
     });
   }
 
@@ -89,46 +93,47 @@ export class RingMoves {
    */
   lend(ring: Ring, use: () => void): void {
     const { run } = this;
-    if (ring.mode === "direct") awaitPosition([ring], run.memory, ringTraits(run.negotiated));
+    const baseOf =
+      ring.mode === "direct" ? awaitPosition([ring], run.memory, ringTraits(run.negotiated)) : positionOf;
     let failure: { error: unknown } | undefined;
     this.#orStop(() => {
-      this.#take(ring);
+      const base = this.#take(ring, baseOf);
       try {
         use();
       } catch (error) {
         failure = { error };
       }
       run.resetQueue(ring.index);
-      this.#giveBack(ring);
+      this.#giveBack(ring, base);
     });
     if (failure) throw failure.error;
   }
 
   /** Takes a ring from the device and gives it back as the factory makes it now. */
-  #move(ring: Ring): void {
-    this.#take(ring);
-    const moved = this.#giveBack(ring);
+  #move(ring: Ring, baseOf = positionOf): void {
+    const moved = this.#giveBack(ring, this.#take(ring, baseOf));
     this.run.log.info(describeQueue(moved.state()));
   }
 
-  #take(ring: Ring): void {
+  #take(ring: Ring, baseOf: BaseOf): number {
     ring.cut();
     this.run.resetQueue(ring.index);
     ring.finish();
+    return baseOf(ring);
   }
 
-  #giveBack(ring: Ring): Ring {
-    const moved = this.run.setUpRing({ ...ring.config, base: ring.position() });
+  #giveBack(ring: Ring, base: number): Ring {
+    const moved = this.run.setUpRing({ ...ring.config, base });
     moved.connect();
     return moved;
   }
 
   /** Where single queues can not be reset: the whole device is, and told everything anew. */
-  #replay(): void {
+  #replay(baseOf: BaseOf): void {
     const rings = this.run.stop();
     this.run.start(
       this.run.chosen,
-      rings.map((ring) => ({ ...ring.config, base: ring.position() })),
+      rings.map((ring) => ({ ...ring.config, base: baseOf(ring) })),
     );
   }
 

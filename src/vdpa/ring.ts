@@ -64,6 +64,8 @@ export interface Ring {
   rebind(): void;
   /** No doorbell any more. */
   cut(): void;
+  /** Rings the device's doorbell once, also of a direct ring that is cut. */
+  kick(): void;
   /** The device has forgotten the ring: what it had done reaches the guest, and what the ring needed is freed. */
   finish(): void;
   /** The vring base of a finished ring. */

@@ -1,7 +1,7 @@
 import { afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { awaitPosition } from "../../../src/vdpa/await-position.ts";
 import type { Ring } from "../../../src/vdpa/ring.ts";
-import { packedReceiveRing } from "./packed-receive-ring.ts";
+import { PackedRingModel } from "./packed-ring-model.ts";
 
 setDefaultTimeout(60_000);
 
@@ -10,42 +10,75 @@ afterEach(() => {
   for (const step of cleanup.splice(0).reverse()) step();
 });
 
-/** Waits for a receive ring with 20 of 32 buffers available, 5 of them used; what it heard meanwhile. */
-function wait(onCut: (use: (at: number, id: number) => void) => void) {
-  const { use, memory, vring, traits, close } = packedReceiveRing(20);
-  cleanup.push(close);
-  for (let i = 0; i < 5; i++) use(i, i);
+/** Waits for a ring to which `onKick` happens when it is kicked; what it heard meanwhile. */
+function waitFor(model: PackedRingModel, onKick: () => void) {
+  cleanup.push(() => model.close());
   const heard: string[] = [];
   const ring = {
-    index: 0,
-    config: vring,
-    cut: () => {
-      heard.push("cut");
-      onCut(use);
-    },
+    index: model.vring.index,
+    config: model.vring,
+    cut: () => heard.push("cut"),
+    kick: onKick,
     connect: () => heard.push("connect"),
+    position: () => "what the ring shows",
   } as unknown as Ring;
-  return { heard, run: () => awaitPosition([ring], memory, traits) };
+  return { heard, run: () => awaitPosition([ring], model.memory, model.traits)(ring) as unknown };
+}
+
+/** A receive ring with 20 of 32 buffers available, 5 of them used. */
+function receiveRing(): PackedRingModel {
+  const model = new PackedRingModel(0);
+  for (let i = 0; i < 20; i++) model.offer(i);
+  model.use(5);
+  return model;
 }
 
 test("a receive ring without traffic passes for one used in order: a refusal would end the guest", () => {
-  const { heard, run } = wait(() => {});
-  run();
+  const { heard, run } = waitFor(receiveRing(), () => {});
+  expect(run()).toBe("what the ring shows");
   expect(heard).toEqual(["cut"]);
 });
 
 test("a receive ring on which traffic shows the order passes at once when it has shown", () => {
-  const { heard, run } = wait((use) => {
-    for (let i = 5; i < 14; i++) use(i, i);
-  });
-  run();
+  const model = receiveRing();
+  const { heard, run } = waitFor(model, () => model.held.length > 6 && model.use(9));
+  expect(run()).toBe(model.base);
   expect(heard).toEqual(["cut"]);
 });
 
 test("a receive ring that is seen to be used out of order is refused, and goes on", () => {
-  const { heard, run } = wait((use) => {
-    for (let i = 5; i < 14; i++) use(i, 18 - i);
+  const model = receiveRing();
+  const { heard, run } = waitFor(model, () => {
+    if (model.held.length > 6) for (let i = 5; i < 14; i++) model.use(1, 18 - i);
   });
   expect(run).toThrow(/queue 0 can not be relayed from where it is/);
+  expect(heard).toEqual(["cut", "connect"]);
+});
+
+/** The driver takes the id that it got back last, as Linux does, so that neighbours in the ring have the same. */
+function busyTransmitRing(): PackedRingModel {
+  const model = new PackedRingModel(1);
+  for (let i = 0; i < 3; i++) {
+    model.offer(0);
+    model.use();
+  }
+  model.offer(0);
+  return model;
+}
+
+test("a transmit ring whose guest goes on sending shows its position between two kicks", () => {
+  const model = busyTransmitRing();
+  const { heard, run } = waitFor(model, () => {
+    model.use(model.held.length);
+    model.offer(0);
+    model.offer(1);
+  });
+  expect(run()).toBe(model.base);
+  expect(heard).toEqual(["cut"]);
+});
+
+test("a transmit ring that the device leaves as it is is refused, and goes on", () => {
+  const { heard, run } = waitFor(busyTransmitRing(), () => {});
+  expect(run).toThrow(/queue 1 can not be relayed from where it is/);
   expect(heard).toEqual(["cut", "connect"]);
 });

@@ -1,0 +1,127 @@
+import type { GuestMemory } from "../memory/guest-memory.ts";
+import type { RingTraits } from "./direct-position.ts";
+import { type Chain, PackedRingImage, type Place } from "./packed-ring-image.ts";
+import { packedBase } from "./ring-base.ts";
+import type { VringConfig } from "./vdpa-device.ts";
+
+/** Completions in a row that show a device to complete in order. */
+const ENOUGH = 8;
+
+/**
+ * Watches a packed ring that the device works on, to learn where it stands and whether it completes in order. One look
+ * often can not tell: a used descriptor takes the place of its chain's first and hides how many the chain had, so that
+ * a descriptor behind it with the same buffer id may be the chain's rest or a new chain. A chain that was seen
+ * available before it was used leaves no doubt.
+ */
+export class PackedWatch {
+  /** Where a chain begins that the device has not used, as far as was seen. */
+  #next: Place | undefined;
+  /** Whether the device is known to have got there. */
+  #reached = false;
+  /** Chains that the last look saw available from there on, by first position. */
+  readonly #seen = new Map<number, Chain & { wrap: number }>();
+  #inOrder = 0;
+  #broken = false;
+  #certain = false;
+
+  constructor(
+    readonly memory: GuestMemory,
+    readonly vring: VringConfig,
+    readonly traits: RingTraits,
+  ) {}
+
+  /** A completion out of order was seen. */
+  get broken(): boolean {
+    return this.#broken;
+  }
+
+  /** Where the device stands, as a vring base; undefined while that or what it holds is not known for certain. */
+  get base(): number | undefined {
+    return this.#certain && this.#next ? packedBase(this.#next.position, this.#next.wrap === 1) : undefined;
+  }
+
+  /** Looks again; whether there is a `base` now. */
+  look(): boolean {
+    const image = new PackedRingImage(this.memory, this.vring);
+    if (this.#next) this.#follow(image, this.#next);
+    if (!this.#next) this.#find(image);
+    const held = this.#next ? this.#note(image, this.#next) : 0;
+    if (!this.#next || !this.#reached) this.#certain = false;
+    else if (held === 0 || held === image.size || this.traits.inOrder) this.#certain = true;
+    else this.#certain ||= !this.#broken && this.#inOrder >= ENOUGH;
+    return this.#certain;
+  }
+
+  /** Passes what was used since the last look. */
+  #follow(image: PackedRingImage, from: Place): void {
+    let at: Place | undefined = from;
+    for (let i = 0; i < image.size && at && image.isUsed(at); i++) {
+      at = this.#passUsed(image, at);
+      this.#reached = true;
+    }
+    this.#next = at;
+  }
+
+  /** The place behind a used descriptor; undefined where its chain was not seen before. */
+  #passUsed(image: PackedRingImage, start: Place): Place | undefined {
+    const id = image.id(start.position);
+    let at = start;
+    // With IN_ORDER one used descriptor may stand for a batch, of which it names the last chain (§2.8.7).
+    for (let i = 0; i < image.size; i++) {
+      const chain = this.#seen.get(at.position);
+      if (!chain || chain.wrap !== at.wrap) return undefined;
+      at = image.after(at, chain.length);
+      if (chain.id === id) {
+        this.#inOrder++;
+        return at;
+      }
+      if (!this.traits.inOrder) {
+        this.#broken = true;
+        return undefined;
+      }
+    }
+    return undefined;
+  }
+
+  /** Begins anew at what one look shows. */
+  #find(image: PackedRingImage): void {
+    const last = image.lastUsed();
+    if (!last) {
+      this.#next = image.fullFrom();
+      this.#reached = true;
+      return;
+    }
+    const behind = image.after(last, 1);
+    this.#next = behind;
+    this.#reached = true;
+    if (image.isUntouched(last.position)) return;
+    // A chain with the used one's buffer id is the rest of the used one or a new one: beyond it one begins in any case.
+    const id = image.id(last.position);
+    let at = behind;
+    for (let i = 0; i < image.size; i++) {
+      const chain = image.chainAt(at);
+      if (!chain) return;
+      at = image.after(at, chain.length);
+      if (chain.id === id) {
+        this.#next = at;
+        this.#reached = false;
+        return;
+      }
+      if (!this.traits.inOrder) return;
+    }
+  }
+
+  /** Remembers the chains that are available from a place on; how many descriptors they have. */
+  #note(image: PackedRingImage, from: Place): number {
+    this.#seen.clear();
+    let descriptors = 0;
+    for (let at = from; descriptors < image.size; ) {
+      const chain = image.chainAt(at);
+      if (!chain) break;
+      this.#seen.set(at.position, { ...chain, wrap: at.wrap });
+      descriptors += chain.length;
+      at = image.after(at, chain.length);
+    }
+    return descriptors;
+  }
+}

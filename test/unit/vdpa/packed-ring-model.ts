@@ -1,0 +1,89 @@
+import { closeFd, memfd } from "../../../src/hw/ffi/fd.ts";
+import { GuestMemory } from "../../../src/memory/guest-memory.ts";
+import { CollectedLog } from "../memory/collected-log.ts";
+import { FakeDma } from "../memory/fake-dma.ts";
+
+const GPA = 0x1000n;
+const NEXT = 1;
+const AVAIL = 0x80;
+const USED = 0x8000;
+
+interface Chain {
+  readonly id: number;
+  readonly length: number;
+}
+
+/** A packed ring in guest memory, its driver and its device. */
+export class PackedRingModel {
+  readonly memory = new GuestMemory(new FakeDma(), { log: new CollectedLog() });
+  readonly traits;
+  readonly vring;
+  /** Where the next chain is made available, and where the next used descriptor goes. */
+  readonly avail = { position: 0, wrap: 1 };
+  readonly used = { position: 0, wrap: 1 };
+  /** What the device holds, in the driver's order. */
+  readonly held: Chain[] = [];
+
+  constructor(index: 0 | 1, { size = 32, inOrder = false } = {}) {
+    const fd = memfd("guest", 8192);
+    this.memory.replaceAll([{ description: { gpa: 0n, size: 8192n, uva: 0n, mmapOffset: 0n }, fd }]);
+    closeFd(fd);
+    this.traits = { packed: true, eventIdx: false, indirect: false, inOrder };
+    this.vring = {
+      index,
+      size,
+      descGpa: GPA,
+      driverGpa: 0n,
+      deviceGpa: 64n,
+      base: 0x8000_8000,
+      kickFd: -1,
+      callFd: -1,
+      enabled: true,
+    };
+  }
+
+  /** The driver makes a chain available. */
+  offer(id: number, length = 1): void {
+    for (let i = 0; i < length; i++) {
+      const lap = this.avail.wrap ? AVAIL : USED;
+      this.#put(this.avail, id, lap | (i < length - 1 ? NEXT : 0));
+      this.#step(this.avail, 1);
+    }
+    this.held.push({ id, length });
+  }
+
+  /** The device uses chains, the oldest first or the one with this id. */
+  use(count = 1, id?: number): void {
+    for (let i = 0; i < count; i++) {
+      const at = id === undefined ? 0 : this.held.findIndex((chain) => chain.id === id);
+      const [chain] = this.held.splice(at, 1);
+      if (!chain) throw new Error("the device holds no such chain");
+      this.#put(this.used, chain.id, this.used.wrap ? AVAIL | USED : 0);
+      this.#step(this.used, chain.length);
+    }
+  }
+
+  /** The device's position as a vring base. */
+  get base(): number {
+    const half = this.used.position | (this.used.wrap << 15);
+    return (half | (half << 16)) >>> 0;
+  }
+
+  close(): void {
+    this.memory.clear();
+  }
+
+  #put({ position }: { position: number }, id: number, flags: number): void {
+    const at = GPA + BigInt(16 * position);
+    this.memory.writeU16(at + 8n, 64);
+    this.memory.writeU16(at + 12n, id);
+    this.memory.writeU16(at + 14n, flags);
+  }
+
+  #step(place: { position: number; wrap: number }, by: number): void {
+    place.position += by;
+    if (place.position < this.vring.size) return;
+    place.position -= this.vring.size;
+    place.wrap ^= 1;
+  }
+}
