@@ -5,10 +5,12 @@ import { armTimerfd, createTimerfd } from "../hw/ffi/timerfd.ts";
 import type { RingRelay } from "../relay/relay.ts";
 
 /**
- * How long the device may take to use up what it holds at the boundary. Meanwhile it gets nothing new, and a receive
- * queue may have too few buffers for a large packet.
+ * How long the device, which gets nothing new at the boundary, may take to use anything of the last half ring that it
+ * holds, and how often in a row. Meanwhile a receive queue may have too few buffers for a burst. With more than half
+ * a ring it waits as long as it takes.
  */
 const PATIENCE_MS = 100;
+const WAITS = 10;
 /** Pauses after an attempt that came to nothing, each twice as long as the one before. */
 const FIRST_REST_MS = 1000;
 const LAST_REST_MS = 64_000;
@@ -21,13 +23,18 @@ export class HandBack {
   readonly #timer = createTimerfd();
   #state: "off" | "limited" | "waiting" | "resting" = "off";
   #restMs = FIRST_REST_MS;
+  /** Waits left in this attempt, and what the device held when the current one began. */
+  #waits = 0;
+  #heldBefore = 0;
 
   /**
+   * @param size entries of the ring
    * @param goOn looks at the ring again, which `check` is part of
    * @param drained takes the ring over; the relay ends with it
    */
   constructor(
     readonly relay: RingRelay,
+    readonly size: number,
     readonly loop: EventLoop,
     readonly goOn: () => void,
     readonly drained: () => void,
@@ -50,7 +57,16 @@ export class HandBack {
   check(): void {
     if (this.#state === "off" || this.#state === "resting" || this.relay.fault) return;
     if (this.relay.drainedAtBoundary) this.drained();
-    else if (this.relay.atBoundary && this.#state === "limited") this.#enter("waiting", PATIENCE_MS);
+    else if (this.#state === "limited" && this.relay.atBoundary && this.relay.outstanding <= this.size / 2) {
+      this.#waits = WAITS;
+      this.#wait();
+    }
+  }
+
+  #wait(): void {
+    this.#waits--;
+    this.#heldBefore = this.relay.outstanding;
+    this.#enter("waiting", PATIENCE_MS);
   }
 
   close(): void {
@@ -59,7 +75,9 @@ export class HandBack {
   }
 
   #onTime(): void {
-    if (this.#state === "waiting") {
+    if (this.#state === "waiting" && this.#waits > 0 && this.relay.outstanding < this.#heldBefore) {
+      this.#wait();
+    } else if (this.#state === "waiting") {
       this.#enter("resting", this.#restMs);
       this.#restMs = Math.min(2 * this.#restMs, LAST_REST_MS);
     } else if (this.#state === "resting") {

@@ -130,6 +130,7 @@ export class RelayedRing implements Ring {
   handBackTo(take: () => void): void {
     this.#handBack = new HandBack(
       this.#relay,
+      this.vring.size,
       this.parts.loop,
       () => this.#forward(),
       () => take(),

@@ -71,6 +71,21 @@ test("a ring whose device does not use up what it holds goes on being fed", () =
   }
 });
 
+test("a ring that still holds half of its buffers at its boundary waits for slow traffic", () => {
+  const stage = stageOf({ packed: true, layouts: ["single"] });
+  stage.start();
+  expect(stage.pass(10)).toEqual({ lost: 0, duplicates: 0 });
+  stage.settle();
+  migrateAndCancel(stage);
+  // 80 of the two laps of 64 are used: the receive ring is at its boundary and the device holds 48 buffers.
+  expect(stage.pass(50)).toEqual({ lost: 0, duplicates: 0 });
+  for (let i = 0; i < 3; i++) stage.settle();
+  expect(modes(stage)[0]).toBe("relay");
+  expect(stage.pass(48)).toEqual({ lost: 0, duplicates: 0 });
+  expect(modes(stage)[0]).toBe("direct");
+  expect(stage.pass(100)).toEqual({ lost: 0, duplicates: 0 });
+});
+
 test("without RING_RESET rings stay relayed", () => {
   const stage = stageOf(
     { packed: true, layouts: ["single"] },
