@@ -73,6 +73,14 @@ export class VirtioNetDevice implements VdpaDevice {
     return wanted;
   }
 
+  prepare(): void {
+    try {
+      if (this.#run.factory.canRelay) this.#run.factory.warmUp();
+    } catch (error) {
+      this.#log.warn(`the relay's code was not compiled ahead: ${messageOf(error)}`);
+    }
+  }
+
   getQueueNum(): number {
     return this.maxQueues / 2;
   }

@@ -24,7 +24,7 @@ export class RingFactory {
     /** Takes over a relayed ring whose position lets the device work on it itself. */
     readonly onDrained: (ring: Ring) => void,
   ) {
-    if (policy === "relay") this.#warmUp();
+    if (policy === "relay") this.warmUp();
   }
 
   /** The legacy layout puts a ring's parts into one piece of memory, so that the device can not see another ring. */
@@ -52,7 +52,7 @@ export class RingFactory {
     const direct =
       isFreshBase(traits.packed, vring.base) && !this.mustRelay(vring.index) && this.policy !== "relay";
     if (direct || !this.canRelay) return new DirectRing(this.parts, vring, traits, this.parts.log);
-    this.#warmUp();
+    this.warmUp();
     const ring = new RelayedRing(this.parts, vring, traits, positionOf(traits.packed, vring.base));
     // Nothing but a reset of this queue alone lets the device take it over.
     if (this.policy === "auto" && F.hasFeature(features, F.VIRTIO_F_RING_RESET)) {
@@ -63,7 +63,8 @@ export class RingFactory {
     return ring;
   }
 
-  #warmUp(): void {
+  /** Takes a tenth of a second, which the rings of a guest that arrives would stand still for. */
+  warmUp(): void {
     if (warm) return;
     warmUpRelays(this.parts.log);
     warm = true;

@@ -44,6 +44,8 @@ export interface VdpaDevice {
   readonly memory: GuestMemory;
   /** Data virtqueues that can be served. */
   readonly maxQueues: number;
+  /** A front-end has come: what would hold up the start of its rings later is done now. */
+  prepare(): void;
   /** Answer to GET_QUEUE_NUM: queue pairs for net, queues for blk. */
   getQueueNum(): number;
   /** Virtio feature bits that the front-end may choose from (without the vhost-user bits 26 and 30). */

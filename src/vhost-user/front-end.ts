@@ -36,6 +36,7 @@ export class FrontEnd {
     onGone: (frontEnd: FrontEnd) => void,
   ) {
     this.#onGone = onGone;
+    context.device.prepare();
     this.session = new Session(context.device, context.log, context.loop);
     this.connection = new Connection(context.loop, fd, {
       onMessage: (message) => this.#onMessage(message),

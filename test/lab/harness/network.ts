@@ -38,12 +38,6 @@ export class Peer {
     return answers((await attempt(this.argv(...pinging))).stdout);
   }
 
-  /** Sends `count` pings with many on their way at a time; number of answers. */
-  async flood(address: string, count: number): Promise<number> {
-    const flooding = ["ping", "-n", "-q", "-f", "-l", "128", "-c", String(count), "-W", "20", address];
-    return answers((await attempt(this.argv(...flooding))).stdout);
-  }
-
   /** The kernel's counter of the interface, such as rx_packets. */
   async counter(name: string): Promise<number> {
     return Number(await this.run("cat", `/sys/class/net/${this.link}/statistics/${name}`));

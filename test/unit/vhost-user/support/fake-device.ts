@@ -42,6 +42,7 @@ export class FakeDevice implements VdpaDevice {
     this.memory = new GuestMemory(this.dma, { log });
   }
 
+  prepare(): void {}
   getQueueNum = () => this.maxQueues / 2;
   getFeatures = () => this.features;
   getProtocolFeatures = () => (1n << 64n) - 1n;
