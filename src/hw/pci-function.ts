@@ -20,7 +20,10 @@ export interface PciFunction {
   readonly msixVectors: number;
   /** Allocates `count` MSI-X vectors, all without a trigger. Replaces an earlier allocation. */
   enableMsix(count: number): void;
-  /** Lets a vector signal this eventfd; -1 for none. The fd stays the caller's and may be closed afterwards. */
+  /**
+   * Lets a vector signal this eventfd; -1 for none. The fd stays the caller's and may be closed afterwards. Throws an
+   * OperatorError where the kernel refuses it; the vector may then signal nobody.
+   */
   setVector(vector: number, eventfd: number): void;
   /** Frees all vectors; harmless when none is allocated. */
   disableMsix(): void;

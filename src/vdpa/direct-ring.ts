@@ -59,14 +59,23 @@ export class DirectRing implements Ring {
   }
 
   setKick(kickFd: number, live: boolean): void {
+    const before = this.vring;
     this.parts.doorbells.disconnect(this.index);
     this.vring = { ...this.vring, kickFd };
-    if (live) this.#connectKick();
+    if (!live) return;
+    try {
+      this.#connectKick();
+    } catch (error) {
+      this.vring = before;
+      this.#connectKick();
+      throw error;
+    }
   }
 
   setCall(callFd: number, live: boolean): void {
-    this.vring = { ...this.vring, callFd };
+    // A refused eventfd is closed by whoever gave it.
     if (live) this.parts.interrupts.connect(this.index, callFd);
+    this.vring = { ...this.vring, callFd };
   }
 
   hold(): void {}

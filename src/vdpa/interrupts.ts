@@ -2,7 +2,7 @@ import { EPOLLIN, type EventLoop } from "../hw/ffi/event-loop.ts";
 import { createEventfd, drainEventfd, signalPeerEventfd } from "../hw/ffi/eventfd.ts";
 import { closeFd } from "../hw/ffi/fd.ts";
 import type { Log } from "../hw/log.ts";
-import { OperatorError } from "../hw/operator-error.ts";
+import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import type { PciFunction } from "../hw/pci-function.ts";
 
 /**
@@ -15,6 +15,8 @@ export class Interrupts {
   readonly #configFd = createEventfd();
   readonly #sharedFd = createEventfd();
   readonly #shared = new Map<number, number>();
+  /** Eventfds of the queues that have a vector of their own. */
+  readonly #direct = new Map<number, number>();
   #vectors = 0;
   #sharedVector: number | undefined;
 
@@ -77,22 +79,50 @@ export class Interrupts {
     return this.#sharedVector !== undefined && this.vectorOf(queue) === this.#sharedVector;
   }
 
-  /** Connects a queue's vector to an eventfd (-1: none) and signals it once: an interrupt may have been missed. */
+  /**
+   * Connects a queue's vector to an eventfd (-1: none) and signals it once: an interrupt may have been missed. Where
+   * the kernel refuses the eventfd the one before stays in use.
+   */
   connect(queue: number, callFd: number): void {
     if (this.isShared(queue)) this.#shared.set(queue, callFd);
-    else this.fn.setVector(this.vectorOf(queue), callFd);
+    else this.#connectDirect(queue, callFd);
     if (callFd >= 0) signalPeerEventfd(callFd);
+  }
+
+  #connectDirect(queue: number, callFd: number): void {
+    const vector = this.vectorOf(queue);
+    const before = this.#direct.get(queue) ?? -1;
+    try {
+      this.fn.setVector(vector, callFd);
+    } catch (error) {
+      this.#restore(queue, vector, before);
+      throw error;
+    }
+    this.#direct.set(queue, callFd);
+  }
+
+  /** VFIO lets go of a vector's eventfd before it looks at the next one (drivers/vfio/pci/vfio_pci_intrs.c). */
+  #restore(queue: number, vector: number, callFd: number): void {
+    if (callFd < 0) return;
+    try {
+      this.fn.setVector(vector, callFd);
+      signalPeerEventfd(callFd);
+    } catch (error) {
+      this.#direct.delete(queue);
+      this.log.error(`queue ${queue} is left without an interrupt: ${messageOf(error)}`);
+    }
   }
 
   disconnect(queue: number): void {
     if (this.#vectors === 0) return;
     if (this.isShared(queue)) this.#shared.delete(queue);
-    else this.fn.setVector(this.vectorOf(queue), -1);
+    else if (this.#direct.delete(queue)) this.fn.setVector(this.vectorOf(queue), -1);
   }
 
   /** Frees all vectors. */
   disable(): void {
     this.#shared.clear();
+    this.#direct.clear();
     if (this.#vectors > 0) this.fn.disableMsix();
     this.#vectors = 0;
     this.#sharedVector = undefined;

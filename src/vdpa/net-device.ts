@@ -132,7 +132,12 @@ export class VirtioNetDevice implements VdpaDevice {
     }
     const ring = this.#run.setUpRing(vring);
     this.#run.control.setEnabled([[vring.index, vring.enabled]]);
-    ring.connect();
+    try {
+      ring.connect();
+    } catch (error) {
+      this.stopVring(vring.index);
+      throw error;
+    }
     this.#log.info(describeQueue(ring.state()));
   }
 

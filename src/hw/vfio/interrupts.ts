@@ -1,4 +1,4 @@
-import { isErrno } from "../ffi/errno.ts";
+import { isErrno, SysError } from "../ffi/errno.ts";
 import { OperatorError } from "../operator-error.ts";
 import type { DeviceFile } from "./device-file.ts";
 import { vfio_irq_info, vfio_irq_set } from "./structs.ts";
@@ -41,11 +41,24 @@ export class Interrupts {
     this.#enabled = count;
   }
 
+  /** A refused eventfd leaves the vector without any: the kernel lets go of the old one first. */
   setVector(vector: number, eventfd: number): void {
     if (!Number.isInteger(vector) || vector < 0 || vector >= this.#enabled) {
       throw new RangeError(`MSI-X vector ${vector} of ${this.#enabled}`);
     }
-    this.#setEventfds(VFIO_PCI_MSIX_IRQ_INDEX, vector, [eventfd]);
+    try {
+      this.#setEventfds(VFIO_PCI_MSIX_IRQ_INDEX, vector, [eventfd]);
+    } catch (error) {
+      if (!(error instanceof SysError)) throw error;
+      throw new OperatorError(`${this.name}: MSI-X vector ${vector} can not signal the eventfd`, {
+        why: isErrno(error, "ENOSPC") ? "no interrupt vector is left in this machine (ENOSPC)" : error.why,
+        remedy: isErrno(error, "ENOSPC")
+          ? "let devices use fewer vectors, in QEMU with vectors=N"
+          : undefined,
+        kind: "not-ready",
+        cause: error,
+      });
+    }
   }
 
   disableMsix(): void {

@@ -2,7 +2,10 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { EventLoop } from "../../../src/hw/ffi/event-loop.ts";
 import { createEventfd, drainEventfd, signalEventfd } from "../../../src/hw/ffi/eventfd.ts";
 import { closeFd } from "../../../src/hw/ffi/fd.ts";
+import { openVfio } from "../../../src/hw/vfio/open.ts";
 import { Interrupts } from "../../../src/vdpa/interrupts.ts";
+import { BDF, FakeKernel } from "../hw/vfio/fake-kernel.ts";
+import { silentLog } from "../hw/vfio/silent-log.ts";
 import { fakeFunction, keptLog } from "./fake-function.ts";
 
 let loop: EventLoop;
@@ -84,6 +87,57 @@ describe("interrupts", () => {
     const { subject } = interrupts(0);
     expect(() => subject.enable(4)).toThrow(/no MSI-X vectors and 4 queues/);
     subject.close();
+  });
+
+  for (const code of ["ENOSPC", "EINVAL"] as const) {
+    test(`an eventfd that the kernel refuses (${code}) changes nothing`, () => {
+      const kernel = new FakeKernel();
+      const fn = openVfio(BDF, { log: silentLog }, kernel);
+      const subject = new Interrupts(
+        fn,
+        loop,
+        silentLog,
+        () => {},
+        () => {},
+      );
+      const [good, bad, better] = callFds as [number, number, number, number];
+      subject.enable(2);
+      subject.connect(0, good);
+      drainEventfd(good);
+      kernel.irqs.refused.set(bad, code);
+      expect(() => subject.connect(0, bad)).toThrow(code);
+      expect(kernel.irqs.vectors?.[1]).toBe(good);
+      // The kernel let go of it for a moment, and an interrupt may have come just then.
+      expect([good, bad].map(drainEventfd)).toEqual([1n, 0n]);
+      subject.connect(0, better);
+      expect(kernel.irqs.vectors?.[1]).toBe(better);
+      subject.close();
+      expect(kernel.irqs.vectors).toBeUndefined();
+      fn.close();
+      expect(kernel.openFds.size).toBe(0);
+    });
+  }
+
+  test("where the old eventfd is refused too the vector signals nobody, and both refusals are told", () => {
+    const kernel = new FakeKernel();
+    const fn = openVfio(BDF, { log: silentLog }, kernel);
+    const { log, lines } = keptLog();
+    const subject = new Interrupts(
+      fn,
+      loop,
+      log,
+      () => {},
+      () => {},
+    );
+    const [good, bad] = callFds as [number, number, number, number];
+    subject.enable(2);
+    subject.connect(0, good);
+    kernel.irqs.refused.set(bad, "EINVAL").set(good, "ENOSPC");
+    expect(() => subject.connect(0, bad)).toThrow("EINVAL");
+    expect(lines).toEqual([expect.stringMatching(/queue 0 is left without an interrupt: .*ENOSPC/)]);
+    expect(kernel.irqs.vectors?.[1]).toBe(-1);
+    subject.close();
+    fn.close();
   });
 
   test("a front-end that polls gets no trigger", () => {

@@ -2,15 +2,19 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { EventLoop } from "../../../src/hw/ffi/event-loop.ts";
 import { createEventfd, drainEventfd } from "../../../src/hw/ffi/eventfd.ts";
 import { closeFd, memfd } from "../../../src/hw/ffi/fd.ts";
+import { OperatorError } from "../../../src/hw/operator-error.ts";
 import type { SimFunction } from "../../../src/hw/sim/link.ts";
 import type { SimOptions } from "../../../src/hw/sim/sim-options.ts";
 import * as F from "../../../src/hw/virtio/features.ts";
 import { openVirtio } from "../../../src/hw/virtio/open.ts";
+import { DirtyLog } from "../../../src/memory/dirty-log.ts";
 import { GuestMemory } from "../../../src/memory/guest-memory.ts";
 import { Counters } from "../../../src/vdpa/counters.ts";
+import type { DoorbellPolicy } from "../../../src/vdpa/doorbells.ts";
 import { VirtioNetDevice } from "../../../src/vdpa/net-device.ts";
 import type { DatapathPolicy } from "../../../src/vdpa/ring.ts";
 import type { VringConfig } from "../../../src/vdpa/vdpa-device.ts";
+import { LOG_BYTES, PageLog } from "../../support/front-end/page-log.ts";
 import { startSim } from "../../support/virtio-driver/start-sim.ts";
 import { keptLog } from "./fake-function.ts";
 
@@ -28,7 +32,13 @@ afterEach(async () => {
 /** A device on a simulated function, with a megabyte of guest memory. */
 function deviceOn(
   options: SimOptions = {},
-  settings: { queuePairs?: number; limitMs?: number; datapath?: DatapathPolicy } = {},
+  settings: {
+    queuePairs?: number;
+    limitMs?: number;
+    datapath?: DatapathPolicy;
+    doorbells?: DoorbellPolicy;
+    layout?: "legacy";
+  } = {},
 ) {
   const { fn, ended } = startSim(options);
   const loop = new EventLoop();
@@ -39,6 +49,14 @@ function deviceOn(
   memory.replaceAll([{ description: { gpa: GPA, size: BigInt(SIZE), uva: UVA, mmapOffset: 0n }, fd }]);
   closeFd(fd);
   const transport = openVirtio(fn, log, { limitMs: settings.limitMs ?? 5000 });
+  // Only what is said of the layout; its registers are not used then.
+  if (settings.layout) Object.defineProperty(transport, "layout", { value: settings.layout });
+  cleanup.push(
+    () => loop.close(),
+    () => ended,
+    () => fn.close(),
+    () => memory.clear(),
+  );
   const device = new VirtioNetDevice(transport, {
     loop,
     log,
@@ -46,16 +64,10 @@ function deviceOn(
     memory,
     queuePairs: settings.queuePairs,
     featuresMask: ~0n,
-    doorbells: "auto",
+    doorbells: settings.doorbells ?? "auto",
     datapath: settings.datapath ?? "auto",
   });
-  cleanup.push(
-    () => loop.close(),
-    () => ended,
-    () => fn.close(),
-    () => memory.clear(),
-    () => device.close(),
-  );
+  cleanup.push(() => device.close());
   return { device, fn: fn as SimFunction, lines, counters, memory, loop };
 }
 
@@ -216,6 +228,61 @@ describe("while it runs", () => {
     closeFd(call);
   });
 
+  test("a call eventfd that the kernel refuses is forgotten, whatever the ring is moved to later", () => {
+    const { device, fn, memory } = deviceOn();
+    const rings = [vring(0), vring(1)];
+    device.configure(MQ, rings);
+    const refused = createEventfd();
+    const setVector = fn.setVector.bind(fn);
+    fn.setVector = (vector, eventfd) => {
+      if (eventfd === refused) throw new OperatorError("refused on purpose");
+      setVector(vector, eventfd);
+    };
+    for (const { callFd } of rings) drainEventfd(callFd);
+    expect(() => device.setVringCall(0, refused)).toThrow("refused on purpose");
+    expect(drainEventfd(rings[0]!.callFd)).toBe(1n);
+    const pages = new PageLog();
+    const log = DirtyLog.map(pages.fd, BigInt(LOG_BYTES), 0n);
+    device.setLogging({ log, data: true, usedRings: new Map() });
+    expect(device.queues().map((q) => q.mode)).toEqual(["relay", "relay"]);
+    expect([rings[0]!.callFd, refused].map(drainEventfd)).toEqual([1n, 0n]);
+    device.stop();
+    device.setLogging(undefined);
+    log.close();
+    pages.close();
+    closeFd(refused);
+    memory.clear();
+  });
+
+  test("a call eventfd that is refused when a ring starts leaves the ring stopped", () => {
+    const { device, fn } = deviceOn();
+    const rings = [0, 1, 2, 3].map((index) => vring(index));
+    device.configure(MQ, rings);
+    device.stopVring(3);
+    const setVector = fn.setVector.bind(fn);
+    fn.setVector = (vector, eventfd) => {
+      if (eventfd === rings[3]!.callFd) throw new OperatorError("refused on purpose");
+      setVector(vector, eventfd);
+    };
+    expect(() => device.startVring(rings[3]!)).toThrow("refused on purpose");
+    expect(device.queues().map((q) => q.index)).toEqual([0, 1, 2]);
+    fn.setVector = setVector;
+    device.startVring(rings[3]!);
+    expect(device.queues().map((q) => q.doorbell)).toEqual(Array(4).fill("ioeventfd"));
+  });
+
+  test("a doorbell page is given away only where the kernel may ring too", () => {
+    for (const [doorbells, given] of [
+      ["auto", true],
+      ["relay", false],
+    ] as const) {
+      const { device } = deviceOn({}, { doorbells });
+      device.transport.doorbellPage = () => ({ fd: 0, offset: 0n, size: 4096 });
+      device.configure(MQ, [vring(0), vring(1)]);
+      expect(device.getNotifyArea(0) !== undefined).toBe(given);
+    }
+  });
+
   test("a disabled ring has no doorbell", () => {
     const { device, lines } = deviceOn();
     device.configure(MQ, [vring(0), vring(1), vring(2, { enabled: false }), vring(3, { enabled: false })]);
@@ -238,6 +305,15 @@ describe("while it runs", () => {
     expect(device.baseProblem(packed, 0x8000)).toBeUndefined();
     expect(device.baseProblem(packed, 0)).toContain("wrap counter 0");
   });
+});
+
+test("rings of the legacy layout are not relayed, nor is that silently ignored", () => {
+  expect(() => deviceOn({}, { datapath: "relay", layout: "legacy" })).toThrow(
+    "the rings of sim can not be relayed: it has the legacy register layout",
+  );
+  const { device } = deviceOn({}, { layout: "legacy" });
+  expect(device.canLog).toBe(false);
+  expect(device.baseProblem(0n, 5)).toContain("rings of the legacy register layout can not be relayed");
 });
 
 test("all pairs take the first pair's sizes, whatever the queues look like before features are accepted", () => {

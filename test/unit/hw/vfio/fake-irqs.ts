@@ -17,6 +17,8 @@ export class FakeIrqs {
   /** Eventfds of the MSI-X vectors; undefined while none are allocated. */
   vectors: number[] | undefined;
   readonly watched = new Map<number, number>();
+  /** What the kernel says to an eventfd: no interrupt vector is left for it, or it is none after all. */
+  readonly refused = new Map<number, keyof typeof E>();
 
   info(bytes: Uint8Array): number {
     const count = this.counts.get(vfio_irq_info.read(bytes).index);
@@ -47,7 +49,13 @@ export class FakeIrqs {
     }
     // The set does not grow while it is allocated.
     if (start + count > this.vectors.length) return E.EINVAL;
-    for (const [i, fd] of eventfds.entries()) this.vectors[start + i] = fd;
+    for (const [i, fd] of eventfds.entries()) {
+      // vfio_msi_set_vector_signal lets go of the old eventfd before it looks at the new one.
+      this.vectors[start + i] = -1;
+      const refusal = this.refused.get(fd);
+      if (refusal) return E[refusal];
+      this.vectors[start + i] = fd;
+    }
     return 0;
   }
 }

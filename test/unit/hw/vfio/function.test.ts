@@ -68,6 +68,15 @@ describe("interrupts", () => {
     expect(() => fn.setVector(2, 1)).toThrow(RangeError);
   });
 
+  test.each([
+    ["ENOSPC", "no interrupt vector is left in this machine (ENOSPC)"],
+    ["EINVAL", "Invalid argument (EINVAL)"],
+  ] as const)("an eventfd refused with %s is an error that names the vector", (code, why) => {
+    fn.enableMsix(2);
+    kernel.irqs.refused.set(33, code);
+    expect(() => fn.setVector(1, 33)).toThrow(`${BDF}: MSI-X vector 1 can not signal the eventfd: ${why}`);
+  });
+
   test("errors and release requests are watched where there are such", () => {
     expect([fn.watch("error", 50), fn.watch("release", 51)]).toEqual([true, true]);
     expect([...kernel.irqs.watched]).toEqual([
