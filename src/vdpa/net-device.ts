@@ -55,6 +55,13 @@ export class VirtioNetDevice implements VdpaDevice {
     const traits = { features, pairs: this.#devicePairs, maxQueues: this.maxQueues };
     this.#run = new DeviceRun(transport, traits, options, (ring) => this.#moves.takeBack(ring));
     this.#moves = new RingMoves(this.#run);
+    if (options.datapath === "relay" && !this.#run.factory.canRelay) {
+      throw new OperatorError(`the rings of ${transport.fn.name} can not be relayed`, {
+        why: "it has the legacy register layout, which wants each ring as the guest laid it out",
+        remedy: "leave --datapath out, or give the device its modern layout (disable-modern=off)",
+        kind: "not-ready",
+      });
+    }
     this.#unwatchMemory = this.memory.watch(() => {
       for (const ring of this.#run.rings.values()) ring.rebind();
     });
