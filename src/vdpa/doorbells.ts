@@ -11,7 +11,6 @@ interface Wiring {
   readonly doorbell: Doorbell;
   readonly kickFd: number;
   readonly kind: DoorbellKind;
-  hostNotifier: boolean;
 }
 
 /**
@@ -20,6 +19,8 @@ interface Wiring {
  */
 export class Doorbells {
   readonly #wirings = new Map<number, Wiring>();
+  /** Queues whose doorbell page the guest has; it keeps it when its eventfd is replaced. */
+  readonly #hostNotifiers = new Set<number>();
 
   constructor(
     readonly fn: PciFunction,
@@ -33,12 +34,7 @@ export class Doorbells {
   connect(queue: number, doorbell: Doorbell, kickFd: number): void {
     this.disconnect(queue);
     if (kickFd >= 0)
-      this.#wirings.set(queue, {
-        doorbell,
-        kickFd,
-        kind: this.#wire(queue, doorbell, kickFd),
-        hostNotifier: false,
-      });
+      this.#wirings.set(queue, { doorbell, kickFd, kind: this.#wire(queue, doorbell, kickFd) });
     this.ring(doorbell);
   }
 
@@ -60,14 +56,14 @@ export class Doorbells {
   }
 
   kind(queue: number): DoorbellKind {
-    const wiring = this.#wirings.get(queue);
-    return wiring?.hostNotifier ? "host-notifier" : (wiring?.kind ?? "none");
+    const kind = this.#wirings.get(queue)?.kind ?? "none";
+    return kind !== "none" && this.#hostNotifiers.has(queue) ? "host-notifier" : kind;
   }
 
   /** The guest writes the doorbell itself (true), or no longer does. Its eventfd stays connected: it may use both. */
   setHostNotifier(queue: number, active: boolean): void {
-    const wiring = this.#wirings.get(queue);
-    if (wiring) wiring.hostNotifier = active;
+    if (active) this.#hostNotifiers.add(queue);
+    else this.#hostNotifiers.delete(queue);
   }
 
   #wire(queue: number, doorbell: Doorbell, kickFd: number): DoorbellKind {

@@ -9,7 +9,7 @@ import { announce } from "./announcement.ts";
 import type { Counters } from "./counters.ts";
 import { DeviceRun, type DeviceRunOptions } from "./device-run.ts";
 import { offeredToFrontEnd } from "./feature-sets.ts";
-import { describeQueue, type QueueState } from "./ring.ts";
+import { describeQueue, type QueueState, type Ring } from "./ring.ts";
 import { describeBase, isFreshBase } from "./ring-base.ts";
 import { RingMoves } from "./ring-moves.ts";
 import type { DeviceLogging, VdpaDevice, VringConfig } from "./vdpa-device.ts";
@@ -36,6 +36,7 @@ export class VirtioNetDevice implements VdpaDevice {
   readonly #run: DeviceRun;
   readonly #moves: RingMoves;
   readonly #unwatchMemory: () => void;
+  readonly #modeWatchers = new Set<() => void>();
 
   /** @param transport a device that nobody else drives; it is reset */
   constructor(
@@ -53,7 +54,7 @@ export class VirtioNetDevice implements VdpaDevice {
     this.#offered = offeredToFrontEnd(features, options.featuresMask);
     this.maxQueues = 2 * this.#offeredPairs(options.queuePairs);
     const traits = { features, pairs: this.#devicePairs, maxQueues: this.maxQueues };
-    this.#run = new DeviceRun(transport, traits, options, (ring) => this.#moves.takeBack(ring));
+    this.#run = new DeviceRun(transport, traits, options, (ring) => this.#takeBack(ring));
     this.#moves = new RingMoves(this.#run);
     if (options.datapath === "relay" && !this.#run.factory.canRelay) {
       throw new OperatorError(`the rings of ${transport.fn.name} can not be relayed`, {
@@ -205,6 +206,11 @@ export class VirtioNetDevice implements VdpaDevice {
     this.#moves.holdInRelay(on);
   }
 
+  /** The device can go on with a relayed ring by itself. */
+  #takeBack(ring: Ring): void {
+    if (this.#moves.takeBack(ring)) for (const changed of this.#modeWatchers) changed();
+  }
+
   get canAnnounce(): boolean {
     return this.#run.factory.canRelay && F.hasFeature(this.#run.traits.features, F.VIRTIO_F_RING_RESET);
   }
@@ -227,12 +233,20 @@ export class VirtioNetDevice implements VdpaDevice {
 
   /** The doorbell of a relayed ring is ours: the device does not know the guest's entries. */
   getNotifyArea(index: number): MappablePage | undefined {
-    if (this.#run.rings.get(index)?.mode === "relay") return undefined;
+    if (this.#run.doorbells.policy === "relay" || this.#run.rings.get(index)?.mode === "relay")
+      return undefined;
     return this.transport.doorbellPage(index);
   }
 
   setHostNotifier(index: number, active: boolean): void {
     this.#run.doorbells.setHostNotifier(index, active);
+    const ring = this.#run.rings.get(index);
+    if (ring) this.#log.info(describeQueue(ring.state()));
+  }
+
+  watchModes(changed: () => void): () => void {
+    this.#modeWatchers.add(changed);
+    return () => this.#modeWatchers.delete(changed);
   }
 
   /** State of every ring the device has, ascending. */

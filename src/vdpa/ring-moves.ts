@@ -51,12 +51,14 @@ export class RingMoves {
       : "rings of the legacy register layout can not be relayed";
   }
 
-  /** The device can go on with a relayed ring by itself. */
-  takeBack(ring: Ring): void {
+  /** The device can go on with a relayed ring by itself. Returns whether that worked; if not, the log says why. */
+  takeBack(ring: Ring): boolean {
     try {
       this.#orStop(() => this.#move(ring));
+      return true;
     } catch (error) {
       this.run.log.error(`queue ${ring.index} was not given back to the device: ${messageOf(error)}`);
+      return false;
     }
   }
 

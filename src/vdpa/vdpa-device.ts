@@ -101,4 +101,6 @@ export interface VdpaDevice {
   getNotifyArea(index: number): MappablePage | undefined;
   /** The front-end took (true) or gave back (false) the doorbell page: the kick eventfd is idle meanwhile. */
   setHostNotifier(index: number, active: boolean): void;
+  /** Calls back after a running ring went from the relay back to the device of its own accord; returns the end of it. */
+  watchModes(changed: () => void): () => void;
 }

@@ -5,67 +5,81 @@ import type { BackChannel } from "./back-channel.ts";
 import { vhost_user_vring_area } from "./messages.ts";
 import { BACKEND_REQUEST, VRING_NOFD } from "./protocol.ts";
 
+/** `refused` is remembered, so that the page is offered anew only when its ring starts again. */
+type PageState = "offered" | "taken" | "refused" | "leaving";
+
 /**
  * Doorbell pages given to the front-end, which maps them into the guest (VRING_HOST_NOTIFIER_MSG). Answers are read
  * whenever they come: the front-end may be waiting for us on the main channel. The kick eventfd stays connected, so
- * that a page not taken, or taken without a word, costs nothing.
+ * that a page not taken costs nothing.
  */
 export class HostNotifiers {
-  /** Offered and not refused so far; true once the front-end said that it took the page. */
-  readonly #offered = new Map<number, boolean>();
+  readonly #pages = new Map<number, PageState>();
   #channel: BackChannel | undefined;
 
+  /**
+   * @param onWithdrawn the front-end has unmapped a ring's page. Until then the guest rang the device itself, and
+   * whoever waits for the kick eventfd of a ring that was moved meanwhile has not heard of it.
+   */
   constructor(
     private readonly device: VdpaDevice,
     private readonly log: Log,
+    private readonly onWithdrawn: (index: number) => void,
   ) {}
 
   isActive(index: number): boolean {
-    return this.#offered.get(index) ?? false;
+    return this.#pages.get(index) === "taken";
   }
 
   /** Offers the pages of rings that were not offered yet. A failing channel is closed and logged, nothing more. */
-  offer(indices: readonly number[], channel: BackChannel, wantReply: boolean): void {
-    if (this.#channel !== channel) this.#offered.clear();
+  offer(indices: readonly number[], channel: BackChannel): void {
+    if (this.#channel !== channel) this.#pages.clear();
     this.#channel = channel;
     for (const index of indices) {
-      if (this.#offered.has(index) || !channel.open) continue;
+      if (this.#pages.has(index) || !channel.open) continue;
       const page = this.device.getNotifyArea(index);
       if (!page) continue;
-      this.#offered.set(index, false);
+      this.#pages.set(index, "offered");
       const area = vhost_user_vring_area.alloc({
         u64: BigInt(index),
         size: BigInt(page.size),
         offset: page.offset,
       });
-      const answered = (ok: boolean, reason: string) => this.#answered(index, channel, ok, reason);
-      channel.request(
-        BACKEND_REQUEST.VRING_HOST_NOTIFIER_MSG,
-        area,
-        [page.fd],
-        wantReply ? answered : undefined,
+      channel.request(BACKEND_REQUEST.VRING_HOST_NOTIFIER_MSG, area, [page.fd], (ok, reason) =>
+        this.#answered(index, channel, ok, reason),
       );
     }
   }
 
-  /** Takes the pages back, before their rings stop. */
+  /** Takes the pages back, before their rings stop or are relayed. */
   withdraw(indices: readonly number[]): void {
+    const channel = this.#channel;
     for (const index of indices) {
-      if (!this.#offered.has(index)) continue;
-      const active = this.isActive(index);
-      this.#offered.delete(index);
+      const state = this.#pages.get(index);
+      if (!channel || state === undefined || state === "leaving") continue;
+      if (state === "taken") this.#setActive(index, false);
+      this.#pages.delete(index);
+      if (state === "refused" || !channel.open) continue;
+      // A page that leaves is not offered again before it has left: QEMU frees what it unmapped later, and aborts
+      // when the same page is to go twice before that (vhost_user_host_notifier_remove).
+      this.#pages.set(index, "leaving");
       const area = vhost_user_vring_area.alloc({ u64: BigInt(index) | VRING_NOFD });
-      if (this.#channel?.open) this.#channel.request(BACKEND_REQUEST.VRING_HOST_NOTIFIER_MSG, area, []);
-      if (active) this.#setActive(index, false);
+      channel.request(BACKEND_REQUEST.VRING_HOST_NOTIFIER_MSG, area, [], () => this.#left(index, channel));
     }
   }
 
   #answered(index: number, channel: BackChannel, ok: boolean, reason: string): void {
     // Withdrawn, or offered anew on another channel meanwhile.
-    if (this.#channel !== channel || !this.#offered.has(index)) return;
-    this.#offered.set(index, ok);
+    if (this.#channel !== channel || this.#pages.get(index) !== "offered") return;
+    this.#pages.set(index, ok ? "taken" : "refused");
     if (!ok) this.log.debug(`ring ${index}: the front-end does not map the doorbell page: ${reason}`);
     this.#setActive(index, ok);
+  }
+
+  #left(index: number, channel: BackChannel): void {
+    if (this.#channel !== channel || this.#pages.get(index) !== "leaving") return;
+    this.#pages.delete(index);
+    this.onWithdrawn(index);
   }
 
   #setActive(index: number, active: boolean): void {

@@ -1,4 +1,5 @@
 import type { EventLoop } from "../hw/ffi/event-loop.ts";
+import { signalPeerEventfd } from "../hw/ffi/eventfd.ts";
 import type { Log } from "../hw/log.ts";
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import * as F from "../hw/virtio/features.ts";
@@ -39,6 +40,7 @@ export class Session {
   stateTransfer: StateTransfer | undefined;
   readonly rings: readonly Vring[];
   readonly #notifiers: HostNotifiers;
+  readonly #unwatchModes: () => void;
   #backChannel: BackChannel | undefined;
   #hasRun = false;
 
@@ -48,7 +50,8 @@ export class Session {
     readonly loop: EventLoop,
   ) {
     this.rings = Array.from({ length: device.maxQueues }, (_, index) => new Vring(index));
-    this.#notifiers = new HostNotifiers(device, logger);
+    this.#notifiers = new HostNotifiers(device, logger, (index) => this.#pageWithdrawn(index));
+    this.#unwatchModes = device.watchModes(() => this.#offerNotifiers());
   }
 
   /** Feature bits that may be negotiated, with the vhost-user ones. */
@@ -182,6 +185,7 @@ export class Session {
   /** Ends the session: device reset, memory unmapped, every fd closed. Goes on after an error and logs it. */
   close(): void {
     const steps = [
+      () => this.#unwatchModes(),
       () => this.stopDevice(),
       () => this.device.setLogging(undefined),
       () => this.device.memory.clear(),
@@ -265,13 +269,20 @@ export class Session {
     return vringConfig(ring, this.device, this.virtioFeatures);
   }
 
+  /** The ring may have been moved to the relay, which hears kicks by eventfd only, while the guest rang the device. */
+  #pageWithdrawn(index: number): void {
+    const { kickFd, running } = this.ring(index);
+    if (running && kickFd >= 0) signalPeerEventfd(kickFd);
+    this.#offerNotifiers();
+  }
+
+  /** REPLY_ACK is wanted too: without it nobody could tell when a page that is taken back is no longer in use. */
   #offerNotifiers(): void {
     const channel = this.#backChannel;
-    const agreed = (["BACKEND_REQ", "BACKEND_SEND_FD", "HOST_NOTIFIER"] as const).every((f) =>
-      this.negotiated(f),
-    );
+    const needed = ["BACKEND_REQ", "BACKEND_SEND_FD", "HOST_NOTIFIER", "REPLY_ACK"] as const;
+    const agreed = needed.every((feature) => this.negotiated(feature));
     if (!channel || !agreed || !this.device.running) return;
     const running = this.rings.filter((ring) => ring.running).map((ring) => ring.index);
-    this.#notifiers.offer(running, channel, this.negotiated("REPLY_ACK"));
+    this.#notifiers.offer(running, channel);
   }
 }

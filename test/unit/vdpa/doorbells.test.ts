@@ -81,6 +81,16 @@ describe("doorbells", () => {
     expect(subject.kind(3)).toBe("none");
   });
 
+  test("a page given to the guest stays with it when its eventfd is replaced", () => {
+    const { subject } = doorbells("auto");
+    subject.connect(3, doorbell, kickFd);
+    subject.setHostNotifier(3, true);
+    subject.disconnect(3);
+    expect(subject.kind(3)).toBe("none");
+    subject.connect(3, doorbell, kickFd);
+    expect(subject.kind(3)).toBe("host-notifier");
+  });
+
   test("a page given to the guest shows, until it comes back", () => {
     const { subject } = doorbells("auto");
     subject.connect(3, doorbell, kickFd);

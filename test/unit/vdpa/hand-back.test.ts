@@ -37,6 +37,8 @@ for (const packed of [false, true]) {
       test("after a cancelled migration rings go back to the device at their boundary, again and again", () => {
         const stage = stageOf({ packed, eventIdx, layouts });
         stage.start();
+        let told = 0;
+        stage.device.watchModes(() => told++);
         for (let round = 0; round < (packed ? 10 : 2); round++) {
           expect(stage.pass(50)).toEqual({ lost: 0, duplicates: 0 });
           stage.settle();
@@ -47,6 +49,7 @@ for (const packed of [false, true]) {
             frames += 100;
           }
           expect(modes(stage)).toEqual(["direct", "direct"]);
+          expect(told).toBe(2 * (round + 1));
           // An attempt that meets no traffic for a moment is given up and made again a lap later.
           expect(frames).toBeLessThan(packed ? 5_000 : 140_000);
         }

@@ -1,13 +1,17 @@
 import { describe, expect, test } from "bun:test";
-import { closeFd } from "../../../src/hw/ffi/fd.ts";
+import { drainEventfd } from "../../../src/hw/ffi/eventfd.ts";
+import { closeFd, memfd } from "../../../src/hw/ffi/fd.ts";
 import { unixSocketPair } from "../../../src/hw/ffi/unix-socket.ts";
 import { REQUEST } from "../../../src/vhost-user/protocol.ts";
+import { VERSION_1 } from "./support/fake-device.ts";
 import { Peer, type Reply } from "./support/peer.ts";
-import { ALL, Stage } from "./support/stage.ts";
+import { ALL, PROTOCOL_FEATURES, Stage } from "./support/stage.ts";
 import { frame, u32s, u64s } from "./support/wire.ts";
 
 const stage = new Stage();
 const NOTIFIER = 3;
+const LOG_ALL = 1n << 26n;
+
 /** Gives the back channel and returns the front-end's end of it. */
 function open(): Peer {
   const [ours, theirs] = unixSocketPair();
@@ -32,6 +36,24 @@ function answer(peer: Peer, code: bigint): void {
   peer.raw(frame(NOTIFIER, 5, u64s(code)));
   peer.pump();
 }
+
+/** The channel of a front-end that has taken both pages. */
+function taken(): Peer {
+  const channel = open();
+  for (let i = 0; i < 2; i++) {
+    closeAll(channel.receive());
+    answer(channel, 0n);
+  }
+  return channel;
+}
+
+/** The request to unmap a ring's page. */
+const removal = (index: number) => ({
+  request: NOTIFIER,
+  flags: 9,
+  payload: u64s(BigInt(index) | 0x100n, 0n, 0n),
+  fds: [],
+});
 
 const closeAll = (reply: Reply) => reply.fds.forEach((fd) => void closeFd(fd));
 
@@ -69,13 +91,74 @@ describe("doorbell pages", () => {
     answer(channel, 0n);
     stage.device.takeCalls();
     stage.peer.call(REQUEST.GET_VRING_BASE, u32s(0, 0));
-    expect(channel.receive()).toMatchObject({
-      request: NOTIFIER,
-      flags: 1,
-      payload: u64s(0x100n, 0n, 0n),
-      fds: [],
-    });
+    expect(channel.receive()).toMatchObject(removal(0));
     expect(stage.device.takeCalls()).toEqual(["setHostNotifier 0 false", "stopVring 0"]);
+  });
+
+  test("that leave are not offered again before they have left, nor is their answer taken for another's", () => {
+    area();
+    stage.run();
+    const channel = taken();
+    stage.peer.call(REQUEST.GET_VRING_BASE, u32s(0, 0));
+    expect(channel.receive()).toMatchObject(removal(0));
+    stage.startRing(0);
+    expect(channel.silent).toBe(true);
+    answer(channel, 0n);
+    const offer = channel.receive();
+    expect(offer).toMatchObject({ request: NOTIFIER, flags: 9, payload: u64s(0n, 4096n, 0x3000n) });
+    closeAll(offer);
+    expect(stage.session.hasHostNotifier(0)).toBe(false);
+    answer(channel, 0n);
+    expect(stage.session.hasHostNotifier(0)).toBe(true);
+  });
+
+  test("that were refused are offered again when the ring starts anew, and are not taken back", () => {
+    area();
+    stage.run();
+    const channel = open();
+    for (let i = 0; i < 2; i++) closeAll(channel.receive());
+    answer(channel, 1n);
+    answer(channel, 0n);
+    stage.peer.post(REQUEST.SET_VRING_ENABLE, u32s(0, 1));
+    expect(channel.silent).toBe(true);
+    stage.peer.call(REQUEST.GET_VRING_BASE, u32s(0, 0));
+    expect(channel.silent).toBe(true);
+    stage.startRing(0);
+    closeAll(channel.receive());
+  });
+
+  test("are taken back before anything is logged; a kick is made up for each that left, as it may have gone astray", () => {
+    area();
+    stage.run();
+    const channel = taken();
+    const { kickFd } = stage.session.ring(0);
+    expect(drainEventfd(kickFd)).toBe(0n);
+    stage.device.takeCalls();
+    const log = stage.keep(memfd("log", 4096));
+    stage.peer.call(REQUEST.SET_LOG_BASE, u64s(4096n, 0n), [log]);
+    stage.peer.post(REQUEST.SET_FEATURES, u64s(VERSION_1 | PROTOCOL_FEATURES | LOG_ALL));
+    expect(stage.device.takeCalls()).toEqual([
+      "setHostNotifier 0 false",
+      "setHostNotifier 1 false",
+      "setLogging data",
+    ]);
+    for (const index of [0, 1]) expect(channel.receive()).toMatchObject(removal(index));
+    expect(drainEventfd(kickFd)).toBe(0n);
+    stage.device.notifyAreas.clear();
+    answer(channel, 0n);
+    expect(drainEventfd(kickFd)).toBe(1n);
+    expect(channel.silent).toBe(true);
+  });
+
+  test("are offered as soon as a ring is the device's again, without a message of the front-end's", () => {
+    stage.run();
+    const channel = open();
+    expect(channel.silent).toBe(true);
+    area();
+    for (const changed of stage.device.modeWatchers) changed();
+    for (let i = 0; i < 2; i++) closeAll(channel.receive());
+    stage.peer.close();
+    expect(stage.device.modeWatchers.size).toBe(0);
   });
 
   test("are not offered where the protocol features do not allow it", () => {
@@ -84,16 +167,13 @@ describe("doorbell pages", () => {
     expect(open().silent).toBe(true);
   });
 
-  test("are offered without asking for an answer where REPLY_ACK is missing", () => {
+  test("are not offered without REPLY_ACK, as nobody could tell when a page has left", () => {
     area();
     stage.run({ protocol: ALL & ~(1n << 3n) });
     const [ours, theirs] = unixSocketPair();
     stage.peer.post(REQUEST.SET_BACKEND_REQ_FD, undefined, [theirs]);
     closeFd(theirs);
-    const offer = peerOn(ours).receive();
-    closeAll(offer);
-    expect(offer.flags).toBe(1);
-    expect(stage.device.takeCalls()).toEqual([]);
+    expect(peerOn(ours).silent).toBe(true);
   });
 });
 

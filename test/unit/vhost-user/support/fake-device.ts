@@ -37,6 +37,7 @@ export class FakeDevice implements VdpaDevice {
   }
   logging: DeviceLogging | undefined;
   negotiated = 0n;
+  readonly modeWatchers = new Set<() => void>();
 
   constructor(log: Log) {
     this.memory = new GuestMemory(this.dma, { log });
@@ -94,6 +95,11 @@ export class FakeDevice implements VdpaDevice {
   getNotifyArea = (index: number) => this.notifyAreas.get(index);
   setHostNotifier(index: number, active: boolean): void {
     this.#called("setHostNotifier", index, active);
+  }
+
+  watchModes(changed: () => void): () => void {
+    this.modeWatchers.add(changed);
+    return () => this.modeWatchers.delete(changed);
   }
 
   /** The calls since the last look. */
