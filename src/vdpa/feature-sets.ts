@@ -18,6 +18,9 @@ const NET_CONTROL = bits(
   F.VIRTIO_NET_F_CTRL_MAC_ADDR,
 );
 
+/** LOG_ALL and PROTOCOL_FEATURES: a device that offers these bits means something else by them. */
+const OF_VHOST_USER = [26, F.VIRTIO_F_UNUSED];
+
 /**
  * Never passed on to the guest: what a guest behind us can not use. Its doorbell value must be constant
  * (NOTIFICATION_DATA, NOTIF_CONFIG_DATA), its addresses are ours to translate (ACCESS_PLATFORM), and commands of its
@@ -30,6 +33,7 @@ const WITHHELD = bits(
   F.VIRTIO_F_NOTIFICATION_DATA,
   F.VIRTIO_F_NOTIF_CONFIG_DATA,
   F.VIRTIO_F_ADMIN_VQ,
+  ...OF_VHOST_USER,
 );
 const WITHHELD_NET = bits(
   F.VIRTIO_NET_F_CTRL_GUEST_OFFLOADS,

@@ -3,6 +3,8 @@ export const VIRTIO_F_NOTIFY_ON_EMPTY = 24;
 export const VIRTIO_F_ANY_LAYOUT = 27;
 export const VIRTIO_RING_F_INDIRECT_DESC = 28;
 export const VIRTIO_RING_F_EVENT_IDX = 29;
+/** A trap: QEMU's legacy devices take a driver that accepts it for one that negotiates nothing (virtio 1.3 §6.3). */
+export const VIRTIO_F_UNUSED = 30;
 export const VIRTIO_F_VERSION_1 = 32;
 export const VIRTIO_F_ACCESS_PLATFORM = 33;
 export const VIRTIO_F_RING_PACKED = 34;

@@ -4,6 +4,7 @@ import {
   VIRTIO_F_ACCESS_PLATFORM,
   VIRTIO_F_NOTIF_CONFIG_DATA,
   VIRTIO_F_NOTIFICATION_DATA,
+  VIRTIO_F_UNUSED,
   VIRTIO_F_VERSION_1,
 } from "./features.ts";
 import {
@@ -20,14 +21,14 @@ import type { VirtioTransport } from "./transport.ts";
 const bit = (number: number) => 1n << BigInt(number);
 /** The device behind our IOMMU must use it, whatever the guest has negotiated. */
 const ALWAYS = bit(VIRTIO_F_VERSION_1) | bit(VIRTIO_F_ACCESS_PLATFORM);
-/** With these the doorbell's value varies, so that the kernel can not write it for us. */
-const NEVER = bit(VIRTIO_F_NOTIFICATION_DATA) | bit(VIRTIO_F_NOTIF_CONFIG_DATA);
+/** With the first two the doorbell's value varies, so that the kernel can not write it for us. */
+const NEVER = bit(VIRTIO_F_NOTIFICATION_DATA) | bit(VIRTIO_F_NOTIF_CONFIG_DATA) | bit(VIRTIO_F_UNUSED);
 const LEGACY_BITS = 0xffffffffn;
 
 /**
  * Resets the device and brings it to FEATURES_OK (virtio 1.3 §3.1.1 steps 1–6; the legacy layout has no such step).
  * @param wanted feature bits; those that the device does not offer are left out, VERSION_1 and ACCESS_PLATFORM are
- *   added where it offers them, NOTIFICATION_DATA and NOTIF_CONFIG_DATA never
+ *   added where it offers them, NOTIFICATION_DATA, NOTIF_CONFIG_DATA and UNUSED never
  * @returns the features accepted
  * @throws OperatorError that names what the device refused; the device is then marked FAILED
  */
@@ -38,7 +39,7 @@ export function negotiate(transport: VirtioTransport, wanted: bigint): bigint {
   addStatus(transport, VIRTIO_CONFIG_S_DRIVER);
   const offered = transport.deviceFeatures();
   if (transport.layout === "legacy") {
-    const features = wanted & offered & LEGACY_BITS;
+    const features = wanted & offered & LEGACY_BITS & ~NEVER;
     transport.setDriverFeatures(features);
     return features;
   }

@@ -28,6 +28,13 @@ test("what belongs to the device's control queue and its addresses is withheld",
   }
 });
 
+test("bits that vhost-user has another use for are neither passed on to the front-end nor to the device", () => {
+  const all = (1n << 64n) - 1n;
+  const taken = bits(26, 30);
+  expect(offeredToFrontEnd(all, ~0n) & taken).toBe(0n);
+  expect(wantedFromDevice(all, all) & taken).toBe(0n);
+});
+
 test("GUEST_ANNOUNCE is offered without the device and never reaches it", () => {
   const device = bits(F.VIRTIO_F_VERSION_1, F.VIRTIO_NET_F_GUEST_ANNOUNCE);
   expect(offeredToFrontEnd(bit(F.VIRTIO_F_VERSION_1), ~0n) & bit(F.VIRTIO_NET_F_GUEST_ANNOUNCE)).not.toBe(0n);

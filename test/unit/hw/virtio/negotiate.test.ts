@@ -48,6 +48,14 @@ describe("negotiate", () => {
     expect(legacy.status).toBe(3);
   });
 
+  test("the bit by which QEMU's legacy devices find out careless drivers is not accepted", () => {
+    const legacy = new FakeLegacyDevice();
+    legacy.offered = bits(F.VIRTIO_NET_F_MAC, F.VIRTIO_NET_F_MRG_RXBUF, F.VIRTIO_F_UNUSED);
+    expect(negotiate(openVirtio(legacy), ~0n)).toBe(bits(F.VIRTIO_NET_F_MAC, F.VIRTIO_NET_F_MRG_RXBUF));
+    device.offered = bits(F.VIRTIO_F_VERSION_1, F.VIRTIO_F_UNUSED);
+    expect(negotiate(openVirtio(device), ~0n)).toBe(bits(F.VIRTIO_F_VERSION_1));
+  });
+
   test("a device that goes away on the way says so", () => {
     device.offered = bits(F.VIRTIO_F_VERSION_1);
     const transport = openVirtio(device, undefined, { limitMs: 20 });
