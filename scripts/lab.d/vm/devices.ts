@@ -28,11 +28,14 @@ function layout(kind: NicShape["layout"], iommu: boolean): string[] {
   }
 }
 
+const CONTROLLED = ["vq", "rx", "rx_extra", "vlan", "mac_addr", "guest_offloads"];
+
 function nic(shape: NicShape, index: number, iommu: boolean): string {
   return [
     `virtio-net-pci,id=${shape.name},bus=port${index},netdev=n${index},mac=${macOf(index)},romfile=`,
     `mq=${onOff(pairsOf(shape) > 1)},vectors=${vectorsOf(shape)},packed=${onOff(shape.packed)}`,
     `page-per-vq=${onOff(shape.pagePerVq)}`,
+    ...(shape.controlQueue === false ? CONTROLLED.map((what) => `ctrl_${what}=off`) : []),
     ...(shape.mtu === undefined ? [] : [`host_mtu=${shape.mtu}`]),
     ...layout(shape.layout, iommu),
   ].join(",");

@@ -9,6 +9,8 @@ export interface NicShape {
   packed?: boolean;
   pairs?: number;
   pagePerVq?: boolean;
+  /** False for a device without a control queue and what is steered through it. */
+  controlQueue?: boolean;
   vectors?: number;
   mtu?: number;
   /** NICs that name the same wire hear each other. Without one the NIC is on its own. */

@@ -24,6 +24,8 @@ export interface GuestOptions {
   readonly ringSize?: number;
   readonly packed?: boolean;
   readonly eventIdx?: boolean;
+  /** A driver from before virtio 1.0: without VERSION_1, its rings in one piece (false). */
+  readonly legacy?: boolean;
   readonly indirect?: boolean;
   /** MRG_RXBUF where offered (true). Every buffer holds a whole frame either way. */
   readonly mergeable?: boolean;
@@ -72,14 +74,15 @@ export class Guest {
     options: GuestOptions,
   ) {
     const { pairs = 1, packed = false, eventIdx = false, indirect = false, mergeable = true } = options;
-    const { like = "qemu" } = options;
+    const { like = "qemu", legacy = false } = options;
     const layouts = (options.layouts ?? ["single", "chain", "indirect"]).filter(
       (layout) => layout !== "indirect" || indirect,
     );
-    const ring = { size: options.ringSize ?? 256, packed, eventIdx, layouts };
+    const ring = { size: options.ringSize ?? 256, packed, eventIdx, legacy, layouts };
     this.pairs = Array.from({ length: pairs }, (_, i) => new NetPair(regions, i, ring));
     this.#sequence = like === "qemu" ? qemu : dpdk;
     const { VERSION_1, MAC, MRG_RXBUF, STATUS, MQ, CTRL_VQ, EVENT_IDX, INDIRECT_DESC, RING_PACKED } = Feature;
+    const { ANY_LAYOUT } = Feature;
     this.machine = {
       regions: this.regions,
       queues: this.pairs.flatMap((pair) => pair.queues),
@@ -87,7 +90,7 @@ export class Guest {
       packed,
       base: options.base,
       wanted:
-        VERSION_1 |
+        (legacy ? ANY_LAYOUT : VERSION_1) |
         MAC |
         STATUS |
         (mergeable ? MRG_RXBUF : 0n) |

@@ -10,6 +10,8 @@ export interface RingOptions {
   readonly size: number;
   readonly packed: boolean;
   readonly eventIdx: boolean;
+  /** Split rings in one piece, as legacy devices want them. */
+  readonly legacy?: boolean;
   /** Layouts that packet buffers take in turn. */
   readonly layouts: readonly Layout[];
 }
@@ -30,12 +32,14 @@ export class NetQueue {
   constructor(
     regions: readonly Region[],
     readonly index: number,
-    { size, packed, eventIdx, layouts }: RingOptions,
+    { size, packed, eventIdx, legacy, layouts }: RingOptions,
   ) {
     const receives = index % 2 === 0;
     const region = regions[index % regions.length]!;
     this.announcedSize = size;
-    this.ring = packed ? new PackedRing(region, size, eventIdx) : new SplitRing(region, size, eventIdx);
+    this.ring = packed
+      ? new PackedRing(region, size, eventIdx)
+      : new SplitRing(region, size, eventIdx, legacy);
     // Ring and buffers in different regions, so that every address needs its own translation.
     this.buffers = Array.from({ length: size }, (_, i) => {
       const holder = regions[(index + i) % regions.length]!;

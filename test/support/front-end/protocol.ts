@@ -74,6 +74,7 @@ export const Feature = {
   GUEST_ANNOUNCE: bit(21),
   MQ: bit(22),
   LOG_ALL: bit(26),
+  ANY_LAYOUT: bit(27),
   INDIRECT_DESC: bit(28),
   EVENT_IDX: bit(29),
   PROTOCOL_FEATURES: bit(30),

@@ -40,10 +40,12 @@ export class SplitRing<T> implements DriverRing<T> {
     region: Region,
     readonly size: number,
     readonly eventIdx: boolean,
+    /** In one piece as the legacy registers want it: both halves begin on a page (virtio 1.3 §2.7.2). */
+    legacy = false,
   ) {
-    this.desc = region.allocate(16 * size, 16);
+    this.desc = region.allocate(16 * size, legacy ? 4096 : 16);
     this.avail = region.allocate(6 + 2 * size, 2);
-    this.used = region.allocate(6 + 8 * size + 2, 4);
+    this.used = region.allocate(6 + 8 * size + 2, legacy ? 4096 : 4);
     this.#chains = new Array(size);
     this.#members = Array.from({ length: size }, () => []);
     this.reset();

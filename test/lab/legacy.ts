@@ -1,0 +1,194 @@
+// A device with nothing but the legacy registers. No IOMMU translates for it in this VM, so that it must be forced on,
+// and the front-end's memory is a page whose guest address is its physical one.
+import { passFrames } from "../e2e/support/well-behaved.ts";
+import { Refused } from "../support/front-end/front-end.ts";
+import { connectGuest, Guest, type GuestOptions } from "../support/front-end/guest.ts";
+import { Feature } from "../support/front-end/protocol.ts";
+import { command } from "./harness/command.ts";
+import { hugepages } from "./harness/hugepages.ts";
+import { KernelProbe } from "./harness/kernel-probe.ts";
+import type { Lab } from "./harness/lab.ts";
+import { physicalRegions } from "./harness/physical-page.ts";
+import type { Program } from "./harness/program.ts";
+import { scenario } from "./harness/scenario.ts";
+import { Testpmd } from "./harness/testpmd.ts";
+import { until } from "./harness/until.ts";
+import { serve, vdpactl, vdpactlJson } from "./harness/vdpactl.ts";
+
+const SOCKET = "/tmp/legacy.sock";
+const FRAMES = 500;
+/** Frames on their way at once: more than that the wire may drop. */
+const WINDOW = 32;
+const PAGES = 3;
+
+const front = (ringSize: number): GuestOptions => ({
+  socketPath: SOCKET,
+  legacy: true,
+  ringSize,
+  regions: physicalRegions(PAGES),
+});
+
+interface ProbeRecord {
+  layout: string;
+  state: string;
+  queue_size: number;
+  doorbell: string;
+  ring_reset: boolean;
+  obstacles: { code: string }[];
+}
+
+/** Returns the size that the device dictates for a ring. */
+async function probed(lab: Lab, bdf: string): Promise<number> {
+  const [record] = (await vdpactlJson("probe", bdf)) as [ProbeRecord];
+  const { layout, state, doorbell, ring_reset, obstacles } = record;
+  lab.equal(
+    "probe",
+    { layout, state, doorbell, ring_reset, obstacles: obstacles.map(({ code }) => code) },
+    {
+      layout: "legacy",
+      state: "ready",
+      doorbell: "ioeventfd",
+      ring_reset: false,
+      obstacles: ["no_access_platform"],
+    },
+  );
+  return record.queue_size;
+}
+
+const inOneLine = (text: string) => text.trim().replaceAll(/\n\s*/g, "; ");
+
+async function refused(lab: Lab, bdf: string): Promise<void> {
+  const unforced = await vdpactl("serve", "--pci", bdf, "--socket", SOCKET);
+  lab.equal("without --force: exit code", unforced.code, 4);
+  lab.check(
+    "without --force: says why and what to do",
+    /would bypass the virtual IOMMU/.test(unforced.stderr) && /--force/.test(unforced.stderr),
+    inOneLine(unforced.stderr),
+  );
+  const relayed = await vdpactl("serve", "--pci", bdf, "--socket", SOCKET, "--force", "--datapath", "relay");
+  lab.equal("with --datapath relay: exit code", relayed.code, 3);
+  lab.check(
+    "with --datapath relay: says why",
+    /legacy register layout/.test(relayed.stderr),
+    inOneLine(relayed.stderr),
+  );
+}
+
+/** What a front-end asks that the legacy registers can not do: each is refused, and the next one works all the same. */
+async function badRequests(lab: Lab, daemon: Program, ringSize: number): Promise<void> {
+  const said = async (name: string, pattern: RegExp, attempt: () => Promise<unknown>) => {
+    const refusal = await attempt().then(
+      () => "it was taken",
+      (error) => (error instanceof Refused ? "refused" : String(error)),
+    );
+    lab.equal(name, refusal, "refused");
+    const [line] = await daemon.stderr.expect(pattern);
+    lab.note(line);
+  };
+  const idle = await Guest.connect(front(ringSize));
+  lab.equal("LOG_ALL is offered", (await idle.fe.getFeatures()) & Feature.LOG_ALL, 0n);
+  lab.equal("VERSION_1 is offered", (await idle.fe.getFeatures()) & Feature.VERSION_1, 0n);
+  await said("VERSION_1", /SET_FEATURES refused.*not offered: VERSION_1.*/, () =>
+    idle.fe.setFeatures(idle.features | Feature.VERSION_1),
+  );
+  await idle.fe.setFeatures(idle.features);
+  await said("a base that is not 0", /SET_VRING_BASE refused.*legacy register layout.*/, () =>
+    idle.fe.setVringBase(0, 5),
+  );
+  idle.close();
+  await said("a ring of another size", /the legacy layout dictates .* entries, .* are wanted.*/, async () =>
+    (await connectGuest(front(ringSize / 2))).close(),
+  );
+  const apart = await Guest.connect(front(ringSize));
+  apart.machine.bend = (_, addresses) => ({ ...addresses, usedUva: addresses.usedUva + 64n });
+  await said("a ring in pieces", /wants the available ring at .* they are at .*/, () => apart.start());
+  apart.close();
+}
+
+interface Case {
+  name: string;
+  args: string[];
+  ringSize: number;
+  doorbell: "ioeventfd" | "relay";
+}
+
+async function served(
+  lab: Lab,
+  peer: Testpmd,
+  probe: KernelProbe,
+  { name, args, ringSize, doorbell }: Case,
+): Promise<void> {
+  const daemon = await serve({ device: lab.device("legacy"), socket: SOCKET, args: ["--force", ...args] });
+  const label = (what: string) => `${name}: ${what}`;
+  const before = await peer.stats();
+  const rung = probe.calls;
+  const guest = await connectGuest(front(ringSize));
+  const lines = [];
+  for (const queue of [0, 1]) {
+    const [line] = await daemon.stderr.expect(new RegExp(`queue ${queue} .* direct doorbell (\\S+) .*`));
+    lines.push(line.match(/doorbell (\S+)/)?.[1]);
+  }
+  lab.equal(label("doorbells"), lines, [doorbell, doorbell]);
+  await passFrames(guest, { frames: FRAMES, window: WINDOW });
+  const kicks = guest.machine.queues.reduce((sum, queue) => sum + queue.kicks, 0);
+  lab.equal(
+    label("kicks that the kernel passed on"),
+    probe.calls - rung,
+    doorbell === "ioeventfd" ? kicks : 0,
+  );
+  lab.atLeast(label("interrupts of the transmit queue"), guest.interrupts[1] ?? 0, 1);
+
+  // Its driver resets the device, and starts it again.
+  await guest.stop();
+  await guest.start();
+  await passFrames(guest, { frames: FRAMES, from: FRAMES, window: WINDOW });
+  guest.close();
+
+  // Another front-end.
+  const next = await connectGuest(front(ringSize));
+  await passFrames(next, { frames: FRAMES, window: WINDOW });
+  await next.stop();
+  next.close();
+  await until(
+    "the peer to have counted",
+    async () => (await peer.stats()).tx_packets >= before.tx_packets + 3 * FRAMES,
+  );
+  const after = await peer.stats();
+  lab.equal(
+    label("frames that the peer received and sent"),
+    [after.rx_packets - before.rx_packets, after.tx_packets - before.tx_packets],
+    [3 * FRAMES, 3 * FRAMES],
+  );
+  if (doorbell === "ioeventfd") await badRequests(lab, daemon, ringSize);
+  lab.equal(label("vdpactl ends with 0"), await daemon.stop(), 0);
+}
+
+export default scenario({
+  summary: "a device with the legacy registers only: refused unless forced, served, and what it can not do",
+  usesVdpactl: true,
+  vm: {
+    devices: [
+      { kind: "nic", name: "legacy", layout: "legacy", controlQueue: false, wire: "short" },
+      { kind: "nic", name: "peer", wire: "short" },
+    ],
+  },
+  async run(lab) {
+    await command("modprobe", "-a", "vfio-pci", "vfio_iommu_type1");
+    hugepages(140);
+    for (const device of lab.devices) await device.handTo("vfio-pci");
+    const { bdf } = lab.device("legacy");
+    const ringSize = await probed(lab, bdf);
+    await refused(lab, bdf);
+    const peer = await Testpmd.start({ name: "peer", pci: [lab.device("peer").bdf], forward: "io" });
+    await peer.run("start");
+    const probe = await KernelProbe.on("vfio_pci_ioeventfd_handler");
+    await served(lab, peer, probe, { name: "ports", args: [], ringSize, doorbell: "ioeventfd" });
+    await served(lab, peer, probe, {
+      name: "relayed doorbells",
+      args: ["--doorbell", "relay"],
+      ringSize,
+      doorbell: "relay",
+    });
+    await peer.quit();
+  },
+});
