@@ -1,10 +1,11 @@
-import { flag, value } from "../cli/options.ts";
+import { flag, list, value } from "../cli/options.ts";
 import { integer, mask64, octalMode, oneOf, text } from "../cli/values.ts";
 import { defineVerb } from "../cli/verb.ts";
 import { meetingOf } from "../daemon/meeting.ts";
-import { serve } from "../daemon/serve.ts";
+import { type ServeRequest, serve } from "../daemon/serve.ts";
 import { OperatorError } from "../hw/operator-error.ts";
 import { parseBdf } from "../hw/pci/bdf.ts";
+import { FAULT_NAMES, type FaultName, orderFaults } from "../hw/sim/fault-switch.ts";
 
 /** What programs that start back-ends ask for (QEMU docs/interop/vhost-user.rst, "Backend program conventions"). */
 const CAPABILITIES = { type: "net" };
@@ -15,6 +16,14 @@ export default defineVerb({
   options: {
     pci: value("BDF", parseBdf, "the device, which must be bound to vfio-pci"),
     sim: flag("serve a simulated network device, to try a front-end without a spare NIC"),
+    "sim-fault": list(
+      "NAME",
+      oneOf(...FAULT_NAMES),
+      "what the simulated device does wrong, to try a front-end; ? lists the names",
+    ),
+    "sim-fault-later": flag(
+      "begin with it at the first SIGUSR2 only; each further one ends it or brings it back",
+    ),
     socket: value("PATH", text, "socket to listen on, or to connect to", { alias: ["socket-path"] }),
     fd: value("N", integer(3, 1 << 20), "use this inherited socket instead"),
     client: flag("connect to the socket, again and again, instead of listening"),
@@ -53,6 +62,12 @@ export default defineVerb({
         kind: "usage",
       });
     }
+    if (!options.sim && options["sim-fault"].length > 0) {
+      throw new OperatorError("--sim-fault without --sim", {
+        why: "only the simulated device can be told to misbehave",
+        kind: "usage",
+      });
+    }
     const meeting = meetingOf(options);
     if (options.bind && options.pci !== undefined) {
       const { bindDevices } = await import("../hw/pci/bind.ts");
@@ -60,7 +75,7 @@ export default defineVerb({
     }
     await serve(
       {
-        device: options.pci === undefined ? { sim: {} } : { bdf: options.pci },
+        device: options.pci === undefined ? simulated(options) : { bdf: options.pci },
         meeting,
         queuePairs: options.queues,
         featuresMask: options["features-mask"] ?? ~0n,
@@ -77,3 +92,11 @@ export default defineVerb({
     return 0;
   },
 });
+
+function simulated(options: {
+  readonly "sim-fault": readonly FaultName[];
+  readonly "sim-fault-later": boolean;
+}): ServeRequest["device"] {
+  const { shape, faults } = orderFaults(options["sim-fault"]);
+  return { sim: shape, switched: { faults, on: !options["sim-fault-later"] } };
+}

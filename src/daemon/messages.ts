@@ -1,6 +1,7 @@
 import type { LogSettings } from "../cli/log.ts";
 import type { ErrorKind } from "../hw/operator-error.ts";
 import { OperatorError } from "../hw/operator-error.ts";
+import type { FaultSwitch } from "../hw/sim/fault-switch.ts";
 import type { SimLink } from "../hw/sim/link.ts";
 import type { SimOptions } from "../hw/sim/sim-options.ts";
 import type { DoorbellPolicy } from "../vdpa/doorbells.ts";
@@ -46,6 +47,7 @@ export interface SimWorkerData {
   readonly role: "sim";
   readonly link: SimLink;
   readonly options: SimOptions;
+  readonly faultSwitch?: FaultSwitch;
   readonly log: LogSettings;
 }
 

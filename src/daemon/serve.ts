@@ -3,6 +3,7 @@ import { type MessagePort, Worker } from "node:worker_threads";
 import { createEventfd, signalEventfd } from "../hw/ffi/eventfd.ts";
 import type { Log } from "../hw/log.ts";
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
+import type { FaultSwitch } from "../hw/sim/fault-switch.ts";
 import { createSimLink } from "../hw/sim/link.ts";
 import type { SimOptions } from "../hw/sim/sim-options.ts";
 import { Counters } from "../vdpa/counters.ts";
@@ -22,7 +23,9 @@ export interface ServeRequest
     "meeting" | "queuePairs" | "featuresMask" | "doorbells" | "datapath" | "force"
   > {
   /** A PCI device by its full BDF, or the simulated device. */
-  readonly device: { readonly bdf: string } | { readonly sim: SimOptions };
+  readonly device:
+    | { readonly bdf: string }
+    | { readonly sim: SimOptions; readonly switched: Omit<FaultSwitch, "fd"> };
   readonly logSettings: DeviceWorkerData["log"];
   /** The program's entry file, which every worker starts again. */
   readonly entry: string;
@@ -50,7 +53,11 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
   if ("bdf" in request.device) target = { kind: "pci", bdf: request.device.bdf };
   else {
     const link = createSimLink();
-    const sim = spawn({ role: "sim", link, options: request.device.sim, log: request.logSettings });
+    const { sim: options, switched } = request.device;
+    const faultSwitch = { ...switched, fd: createEventfd() };
+    // For whoever tries a front-end: SIGUSR2 ends the ordered misbehaviour and brings it back.
+    if (Object.keys(switched.faults).length > 0) process.on("SIGUSR2", () => signalEventfd(faultSwitch.fd));
+    const sim = spawn({ role: "sim", link, options, faultSwitch, log: request.logSettings });
     sim.on("error", (error) => log.error(`the simulated device died: ${messageOf(error)}`));
     target = { kind: "sim", link };
   }

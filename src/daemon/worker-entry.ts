@@ -6,7 +6,7 @@ import type { WorkerData } from "./messages.ts";
 const data = workerData as WorkerData;
 if (data.role === "sim") {
   const { runSimWorker } = await import("../hw/sim/worker.ts");
-  runSimWorker(data.link, data.options, createLog(data.log));
+  runSimWorker(data.link, data.options, createLog(data.log), data.faultSwitch);
 } else {
   const { runDeviceWorker } = await import("./device-worker.ts");
   runDeviceWorker(data);

@@ -98,7 +98,7 @@ export class CommonConfig {
       case 56:
         return queue?.index ?? 0;
       case 58:
-        return 0;
+        return queue?.resetting ? 1 : 0;
       default:
         return queue?.addresses[(offset - 32) / 4] ?? 0;
     }

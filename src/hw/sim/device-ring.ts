@@ -10,6 +10,8 @@ export interface DeviceRing {
   take(chain: Chain): void;
   /** Writes a used element, `written` bytes in the driver's buffers; the driver sees it after `publish`. */
   complete(id: number, slots: number, written: number): void;
+  /** Moves the used position where nothing was used, which no device may do. */
+  skipUsed(): void;
   /** Makes completions visible; true when the driver wants an interrupt for them. */
   publish(): boolean;
   /** Asks the driver not to notify for now. */

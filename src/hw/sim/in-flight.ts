@@ -88,7 +88,9 @@ export class InFlight {
   #complete(chain: Chain, written: number): void {
     const id = this.#faults.wrongUsedId ? this.#ring.size + 5 : chain.id;
     const length = this.#faults.usedLenTooLong ? chain.readBytes + chain.writeBytes + 1 : written;
+    if (this.#faults.usedJumps) this.#ring.skipUsed();
     this.#ring.complete(id, chain.slots, length);
+    if (this.#faults.usedTwice) this.#ring.complete(id, chain.slots, length);
   }
 
   #swapLast(i: number): void {

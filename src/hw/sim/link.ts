@@ -100,8 +100,10 @@ class ConnectedSim implements SimFunction {
     this.#mailbox.call("disableMsix");
   }
 
-  watch(_event: "error" | "release", _eventfd: number): boolean {
-    return false;
+  watch(event: "error" | "release", eventfd: number): boolean {
+    if (event === "error") return false;
+    this.#mailbox.call("watchRelease", { numbers: [eventfd] });
+    return true;
   }
 
   bindDoorbell(doorbell: Doorbell, eventfd: number): void {

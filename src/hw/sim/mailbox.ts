@@ -48,6 +48,7 @@ export const OPS = [
   "reset",
   "map",
   "unmap",
+  "watchRelease",
   "inject",
   "close",
 ] as const;

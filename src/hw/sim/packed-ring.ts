@@ -80,12 +80,20 @@ export class PackedRing implements DeviceRing {
       this.#dma.writePair(at + 8, written, notYet * 65536 + (id & 0xffff));
       this.#dma.releaseU16(at + 14, flags | wrote);
     }
+    this.#advanceUsed(slots);
+  }
+
+  #advanceUsed(slots: number): void {
     this.#unpublished += slots;
     this.#usedIndex += slots;
     if (this.#usedIndex >= this.size) {
       this.#usedIndex -= this.size;
       this.#usedWrap ^= 1;
     }
+  }
+
+  skipUsed(): void {
+    this.#advanceUsed(1);
   }
 
   publish(): boolean {

@@ -151,7 +151,7 @@ export class PciConfig {
     cap(0x60, 0x70, 3, layout.ISR_OFFSET, layout.ISR_SIZE);
     cap(0x70, 0x80, 4, layout.DEVICE_OFFSET, NET_CONFIG_SIZE);
     cap(0x80, WINDOW_CAP, 2, layout.NOTIFY_OFFSET, layout.notifySize(config), config.notifyMultiplier);
-    cap(WINDOW_CAP, 0, 5, 0, 0, 0);
+    cap(WINDOW_CAP, config.faults.capabilityLoop ? 0x50 : 0, 5, 0, 0, 0);
     this.#writable[WINDOW_CAP + 4] = 0xff;
     this.#allow32(WINDOW_CAP + 8, -1);
     this.#allow32(WINDOW_CAP + 12, -1);

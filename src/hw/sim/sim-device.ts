@@ -1,3 +1,5 @@
+import { signalEventfd } from "../ffi/eventfd.ts";
+import { closeFd } from "../ffi/fd.ts";
 import type { Log } from "../log.ts";
 import { CONFIG_REGION, type RegisterWidth } from "../pci-function.ts";
 import * as layout from "./bar-layout.ts";
@@ -5,7 +7,7 @@ import { CommonConfig } from "./common-config.ts";
 import { SimCounters } from "./counters.ts";
 import { DeviceFault } from "./device-fault.ts";
 import { DmaPort } from "./dma-port.ts";
-import { Interrupts } from "./interrupts.ts";
+import { dupEventfd, Interrupts } from "./interrupts.ts";
 import { IovaMap } from "./iova-map.ts";
 import { NetFunction } from "./net-function.ts";
 import { PciConfig } from "./pci-config.ts";
@@ -26,6 +28,7 @@ export class SimDevice {
   readonly #common: CommonConfig;
   readonly #net: NetFunction;
   readonly #state: VirtioState;
+  #releaseFd = -1;
   readonly #msixTable = new DataView(new ArrayBuffer(layout.MSIX_BAR_SIZE));
 
   /** Throws RangeError for options that no device could have. */
@@ -82,6 +85,10 @@ export class SimDevice {
   poll(): boolean {
     const state = this.#state;
     if (!state.live || this.config.faults.gone) return false;
+    if (this.config.faults.needsReset) {
+      state.needsReset("as ordered");
+      return false;
+    }
     if (!this.#pci.busMaster) {
       if (!state.queues.some((queue) => queue.kicked)) return false;
       state.needsReset("DMA while bus mastering is off");
@@ -106,12 +113,23 @@ export class SimDevice {
   /** Turns misbehaviour on or off. */
   inject(faults: SimFaults): void {
     Object.assign(this.config.faults, faults);
+    if (faults.generationNeverSettles) this.#state.configChanged();
+    if (faults.releaseRequest && this.#releaseFd >= 0) signalEventfd(this.#releaseFd);
+  }
+
+  /** Whom to tell that the kernel asks for the device back; a duplicate of the eventfd is kept. */
+  watchRelease(eventfd: number): void {
+    const own = dupEventfd(eventfd, "watch the release request of the simulated device");
+    closeFd(this.#releaseFd);
+    this.#releaseFd = own;
   }
 
   /** Resets the device and lets go of all memory and fds. */
   close(): void {
     this.reset();
     this.iova.unmapAll();
+    closeFd(this.#releaseFd);
+    this.#releaseFd = -1;
   }
 
   #readBar(offset: number, width: RegisterWidth): number {

@@ -10,12 +10,24 @@ export interface SimFaults {
   refuseFeatures?: boolean;
   /** Every read is all ones and every write is lost: the device was pulled out. */
   gone?: boolean;
-  /** config_generation differs on every read. */
+  /** config_generation differs on every read, and a configuration interrupt says so. */
   generationNeverSettles?: boolean;
   /** Used elements carry an id that was never offered. */
   wrongUsedId?: boolean;
   /** Used elements report a byte more than the chain has. */
   usedLenTooLong?: boolean;
+  /** Every chain is used twice. */
+  usedTwice?: boolean;
+  /** The used position jumps: by a whole ring (split), over a descriptor (packed). */
+  usedJumps?: boolean;
+  /** The device stops by itself and asks to be reset. */
+  needsReset?: boolean;
+  /** queue_reset never reads back as 0, and the queue goes on. */
+  queueResetNeverCompletes?: boolean;
+  /** The kernel asks for the device back. */
+  releaseRequest?: boolean;
+  /** The PCI capabilities follow each other in a circle; only from the start. */
+  capabilityLoop?: boolean;
   /** This queue reads size 0, so it does not exist. */
   missingQueue?: number;
   /** `bindDoorbell` fails, so that callers must write the doorbell themselves. */

@@ -2,8 +2,10 @@ import { E, SysError } from "../ffi/errno.ts";
 import { EPOLLET, EPOLLIN, EventLoop } from "../ffi/event-loop.ts";
 import { drainEventfd } from "../ffi/eventfd.ts";
 import { closeFd } from "../ffi/fd.ts";
+import type { Log } from "../log.ts";
 import type { Doorbell, RegisterWidth } from "../pci-function.ts";
 import { doorbellOffset, VIRTIO_BAR } from "./bar-layout.ts";
+import { type FaultSwitch, withdrawn } from "./fault-switch.ts";
 import { dupEventfd } from "./interrupts.ts";
 import type { MailboxServer, Message, Op } from "./mailbox.ts";
 import type { SimDevice } from "./sim-device.ts";
@@ -22,6 +24,21 @@ export class SimServer {
     this.#device = device;
     this.#mailbox = mailbox;
     this.#loop.add(requestFd, EPOLLIN, () => drainEventfd(requestFd));
+  }
+
+  /** Faults that are on or off, and change at every signal of the eventfd, which stays the caller's. */
+  switchFaults({ fd, faults, on }: FaultSwitch, log: Log): void {
+    let now = on;
+    const apply = () => {
+      this.#device.inject(now ? faults : withdrawn(faults));
+      log.info(`simulated device misbehaves ${now ? "as ordered" : "no longer"}`);
+    };
+    if (on && Object.keys(faults).length > 0) apply();
+    this.#loop.add(fd, EPOLLIN, () => {
+      if (drainEventfd(fd) % 2n === 0n) return;
+      now = !now;
+      apply();
+    });
   }
 
   /** Returns once the connected side has closed the device. */
@@ -89,6 +106,9 @@ export class SimServer {
         return {};
       case "unmap":
         device.iova.unmap(big, a);
+        return {};
+      case "watchRelease":
+        device.watchRelease(a);
         return {};
       case "inject":
         device.inject(data as SimFaults);

@@ -55,6 +55,10 @@ export class SplitRing implements DeviceRing {
     if (id < this.size) this.#outstanding[id] = 0;
   }
 
+  skipUsed(): void {
+    this.#usedIndex = (this.#usedIndex + this.size) & 0xffff;
+  }
+
   publish(): boolean {
     const old = this.#usedPublished;
     const now = this.#usedIndex;

@@ -120,6 +120,11 @@ export class VirtioState implements CommonTarget {
     if (this.#status & STATUS_DRIVER_OK) this.#interrupts.signal(this.configVector);
   }
 
+  /** Tells the driver that the configuration has changed, §2.5. */
+  configChanged(): void {
+    if (this.live) this.#interrupts.signal(this.configVector);
+  }
+
   generation(): number {
     if (this.#config.faults.generationNeverSettles) this.#generation = (this.#generation + 1) & 0xff;
     return this.#generation;
@@ -170,8 +175,13 @@ export class VirtioState implements CommonTarget {
   }
 
   resetQueue(queue: Virtqueue): void {
-    if (this.features & F.RING_RESET && this.#status & STATUS_FEATURES_OK) queue.reset();
-    else this.violation(`reset of queue ${queue.index} without RING_RESET`);
+    if (!(this.features & F.RING_RESET && this.#status & STATUS_FEATURES_OK)) {
+      this.violation(`reset of queue ${queue.index} without RING_RESET`);
+    } else if (this.#config.faults.queueResetNeverCompletes) {
+      queue.resetting = true;
+    } else {
+      queue.reset();
+    }
   }
 
   violation(text: string): void {

@@ -15,6 +15,8 @@ export class Virtqueue {
   readonly addresses = new Uint32Array(6);
   /** The driver has notified, or something else made a look at the ring worthwhile. */
   kicked = false;
+  /** What queue_reset reads: a reset was asked for and is not finished. */
+  resetting = false;
   ring: DeviceRing | undefined;
   inFlight: InFlight | undefined;
 
@@ -65,6 +67,7 @@ export class Virtqueue {
     this.vector = NO_VECTOR;
     this.addresses.fill(0);
     this.kicked = false;
+    this.resetting = false;
     this.ring = undefined;
     this.inFlight = undefined;
   }

@@ -2,6 +2,7 @@ import { writeFd } from "../ffi/fd.ts";
 import type { Log } from "../log.ts";
 import { messageOf } from "../operator-error.ts";
 import { SimCounters } from "./counters.ts";
+import type { FaultSwitch } from "./fault-switch.ts";
 import { countersOf, MailboxServer, type SimLink } from "./mailbox.ts";
 import { SimDevice } from "./sim-device.ts";
 import type { SimOptions } from "./sim-options.ts";
@@ -19,12 +20,19 @@ const stderrLog: Log = {
  * Runs the simulated device in this thread until the connected side closes it. Blocks: nothing else of the thread
  * is served meanwhile. Whatever goes wrong is told to the connected side and logged.
  */
-export function runSimWorker(link: SimLink, options: SimOptions, log: Log = stderrLog): void {
+export function runSimWorker(
+  link: SimLink,
+  options: SimOptions,
+  log: Log = stderrLog,
+  faultSwitch?: FaultSwitch,
+): void {
   const mailbox = new MailboxServer(link);
   try {
     const { buffer, offset } = countersOf(link);
     const device = new SimDevice(options, log, new SimCounters(buffer, offset));
-    new SimServer(device, mailbox, link.requestFd).run();
+    const server = new SimServer(device, mailbox, link.requestFd);
+    if (faultSwitch) server.switchFaults(faultSwitch, log);
+    server.run();
   } catch (error) {
     mailbox.die(error);
     log.error(`the thread of the simulated device has died: ${messageOf(error)}`);

@@ -80,6 +80,17 @@ test("mistakes come back as the errors VFIO gives", () => {
   closeFd(file);
 });
 
+test("the kernel asks for the device back when that is ordered", () => {
+  const fn = start({ pairs: 1 });
+  const event = createEventfd();
+  expect(codeOf(() => fn.watch("release", 9999))).toBe("EBADF");
+  expect(fn.watch("release", event)).toBe(true);
+  expect(drainEventfd(event)).toBe(0n);
+  fn.inject({ releaseRequest: true });
+  expect(drainEventfd(event)).toBe(1n);
+  closeFd(event);
+});
+
 /** Waits for the device's thread to have counted something; bounded. */
 async function counted(fn: SimFunction, name: "kicks" | "driver_faults", n: number): Promise<void> {
   for (let i = 0; i < 500 && fn.counters()[name] < n; i++) await Bun.sleep(10);

@@ -28,7 +28,7 @@ function rig(options: PairOptions & { shuffleSeed?: number; stable?: boolean; po
   expect(harness.enable(0, pair.rx)).toBe(true);
   expect(harness.enable(1, pair.tx)).toBe(true);
   harness.driverOk();
-  return { harness, pair };
+  return { harness, pair, memory };
 }
 
 const shapes = fc.record({
@@ -176,6 +176,23 @@ test("ordered faults of completions: an id that was never offered, a length beyo
   harness.settle();
   expect(pair.tx.next()?.id).toBe(69);
   harness.close();
+});
+
+test("ordered faults of completions: a chain twice, and a position that jumps", () => {
+  for (const [fault, uses] of [
+    ["usedTwice", 2],
+    ["usedJumps", 65],
+  ] as const) {
+    const { harness, pair, memory } = rig();
+    harness.device.inject({ [fault]: true });
+    pair.send(testFrame(0, 0));
+    pair.tx.publish();
+    harness.kick(1);
+    harness.settle();
+    const { u16 } = memory.memory.window(0);
+    expect(u16[Number(pair.tx.device - memory.iova + 2n) / 2]).toBe(uses);
+    harness.close();
+  }
 });
 
 test("a kick before DRIVER_OK does nothing", () => {

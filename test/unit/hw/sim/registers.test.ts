@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { FAULT_NAMES, orderFaults, withdrawn } from "../../../../src/hw/sim/fault-switch.ts";
 import type { SimOptions } from "../../../../src/hw/sim/sim-options.ts";
 import { F } from "../../../../src/hw/sim/virtio.ts";
 import { SimHarness } from "../../../support/virtio-driver/sim-harness.ts";
@@ -181,6 +182,40 @@ test("ordered faults: stuck reset, pulled device, unsettled generation, missing 
   expect(harness.get("device_status")).toBe(0xff);
   expect(harness.get("device_feature")).toBe(0xffff_ffff);
   expect(harness.device.regRead(7, 0, 4)).toBe(0xffff_ffff);
+});
+
+test("ordered faults: a queue whose reset never ends, a device that stops by itself, capabilities in a circle", () => {
+  const harness = new SimHarness({ faults: { queueResetNeverCompletes: true } });
+  harness.memory(0x1000n, 0x3000);
+  harness.negotiate(BASE | F.RING_RESET);
+  expect(harness.enable(0, RING)).toBe(true);
+  harness.set("queue_reset", 1);
+  expect([harness.get("queue_reset"), harness.get("queue_enable")]).toEqual([1, 1]);
+  harness.device.inject({ queueResetNeverCompletes: false });
+  harness.set("queue_reset", 1);
+  expect([harness.get("queue_reset"), harness.get("queue_enable")]).toEqual([0, 0]);
+
+  harness.driverOk();
+  harness.device.inject({ needsReset: true });
+  harness.settle();
+  expect(harness.get("device_status")).toBe(15 | 64);
+  expect(harness.log.lines).toEqual([expect.stringContaining("needs a reset: as ordered")]);
+  harness.close();
+
+  const next = (options: SimOptions) => new SimHarness(options).device.regRead(7, 0x99, 1);
+  expect(next({})).toBe(0);
+  expect(next({ faults: { capabilityLoop: true } })).toBe(0x50);
+});
+
+test("every name of a fault orders something, and taking it back leaves nothing", () => {
+  for (const name of FAULT_NAMES) {
+    const { shape, faults } = orderFaults([name]);
+    expect(Object.keys(shape).length + Object.keys(faults).length).toBe(1);
+    const harness = new SimHarness(shape);
+    harness.device.inject(faults);
+    harness.device.inject(withdrawn(faults));
+    expect(harness.negotiate(BASE)).toBe(true);
+  }
 });
 
 test("options that no device could have are refused", () => {
