@@ -37,6 +37,8 @@ export interface DriverRing<T> {
   readonly freshBase: number;
   /** Buffers that the device holds. */
   readonly outstanding: number;
+  /** Where the next entry goes as a vring base: available index (split), position and wrap counter (packed). */
+  readonly nextBase: number;
 
   /** Whether `add` has room for a chain. */
   fits(chain: Chain): boolean;

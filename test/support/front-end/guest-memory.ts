@@ -1,4 +1,6 @@
+import { checked } from "../../../src/hw/ffi/errno.ts";
 import { closeFd, dupFd, memfd } from "../../../src/hw/ffi/fd.ts";
+import { libc } from "../../../src/hw/ffi/libc.ts";
 import { MappedMemory } from "../../../src/hw/ffi/mmap.ts";
 import type { RegionDescription } from "./protocol.ts";
 
@@ -24,6 +26,8 @@ export interface GuestBuffer {
 }
 
 const PAGE = 4096;
+const F_ADD_SEALS = 1033;
+const F_SEAL_SEAL = 1;
 
 /** One region: SAFETY: the map is this object's until `close`, which empties every view of it. */
 export class Region {
@@ -77,13 +81,17 @@ export class Region {
   }
 }
 
-/** Creates the regions of a plan; each holds an fd of its own. */
-export function createRegions(plans: readonly RegionPlan[]): Region[] {
+/**
+ * Creates the regions of a plan; each holds an fd of its own.
+ * @param sealable whether a back-end can keep the files from shrinking
+ */
+export function createRegions(plans: readonly RegionPlan[], sealable = true): Region[] {
   const regions: Region[] = [];
   for (const file of new Set(plans.map((plan) => plan.file))) {
     const parts = plans.filter((plan) => plan.file === file);
     const total = parts.reduce((sum, part) => sum + part.size, 0);
     const fd = memfd(`guest-${file}`, total);
+    if (!sealable) checked(libc.fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL), "fcntl F_ADD_SEALS");
     let offset = 0;
     for (const part of parts) {
       const own = dupFd(fd);

@@ -37,6 +37,8 @@ export interface GuestOptions {
   readonly without?: bigint;
   /** Memory regions instead of the usual ones of this kind of front-end. */
   readonly memory?: readonly RegionPlan[];
+  /** Whether its files can be kept from shrinking (true). */
+  readonly sealable?: boolean;
   /** Regions that exist already; the guest closes their maps and fds. */
   readonly regions?: Region[];
   /** SET_VRING_BASE of every ring instead of a fresh ring's. */
@@ -110,7 +112,7 @@ export class Guest {
     // 2 rings of buffers of 2 KiB and a table each, spread over the regions, with room to spare.
     const bytes = Math.ceil((pairs * 2 * ringSize * 2304 + (1 << 20)) / (1 << 21)) * (1 << 21);
     const layout = options.like === "dpdk" ? dpdkLayout(bytes) : qemuLayout(bytes);
-    const regions = options.regions ?? createRegions(options.memory ?? layout);
+    const regions = options.regions ?? createRegions(options.memory ?? layout, options.sealable);
     const guest = new Guest(new FrontEnd(channel), regions, options);
     try {
       guest.features = await guest.#sequence.connect(guest.fe, guest.machine);

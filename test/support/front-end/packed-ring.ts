@@ -56,6 +56,11 @@ export class PackedRing<T> implements DriverRing<T> {
     return this.#outstanding;
   }
 
+  get nextBase() {
+    const half = this.#next | (this.#wrap ? 0x8000 : 0);
+    return (half | (half << 16)) >>> 0;
+  }
+
   reset(): void {
     for (const area of [this.desc, this.avail, this.used]) area.u8.fill(0);
     this.#ids.length = 0;

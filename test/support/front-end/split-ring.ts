@@ -55,6 +55,10 @@ export class SplitRing<T> implements DriverRing<T> {
     return this.#outstanding;
   }
 
+  get nextBase() {
+    return this.#availIdx;
+  }
+
   reset(): void {
     for (const area of [this.desc, this.avail, this.used]) area.u8.fill(0);
     this.#free.length = 0;
