@@ -84,10 +84,12 @@ export class DmaPort {
     return !this.#segment(iova).stable;
   }
 
-  /** Reads the 16 bytes of a descriptor, which is 16-aligned, into `d0`–`d3`, each word once. */
+  /** Reads the 16 bytes of a descriptor into `d0`–`d3`, each word once. */
   readDescriptor(iova: number): void {
     const segment = this.#segment(iova);
-    if (segment.stable) {
+    // Only indirect tables may lie anywhere (virtio 1.3 §2.7.5.3); an aligned descriptor crosses no page.
+    const aligned = (iova & 15) === 0;
+    if (segment.stable && aligned) {
       const at = (iova - segment.first) >>> 2;
       const words = segment.u32;
       this.d0 = words[at]!;
@@ -95,7 +97,7 @@ export class DmaPort {
       this.d2 = words[at + 2]!;
       this.d3 = words[at + 3]!;
     } else {
-      this.#fetch(segment, iova, 16);
+      this.read(iova, this.#scratch, 0, 16);
       const words = this.#scratch.u32;
       this.d0 = words[0]!;
       this.d1 = words[1]!;

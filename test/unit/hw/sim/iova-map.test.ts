@@ -118,6 +118,23 @@ test("stable and unstable memory give the same bytes, across neighbouring maps",
   );
 });
 
+test("a descriptor at any address is read right, across neighbouring maps too, and none beyond the last", () => {
+  const local = new LocalMemory(16);
+  local.u32.set([0x0102_0304, 0x0506_0708, 0x090a_0b0c, 0x0d0e_0f10]);
+  for (const stable of [true, false]) {
+    map.map(0x1_0000_0000n, { hva: memory.hva + 2 * PAGE, size: PAGE, stable });
+    map.map(0x1_0000_1000n, { hva: memory.hva, size: PAGE, stable });
+    const port = new DmaPort(map);
+    for (const offset of [0, 16, 1, 6, 8, PAGE - 16, PAGE - 15, PAGE - 8, PAGE - 1, PAGE, 2 * PAGE - 16]) {
+      port.write(0x1_0000_0000 + offset, local, 0, 16);
+      port.readDescriptor(0x1_0000_0000 + offset);
+      expect([port.d0, port.d1, port.d2, port.d3]).toEqual([...local.u32]);
+    }
+    expect(() => port.readDescriptor(0x1_0000_0000 + 2 * PAGE - 8)).toThrow("nothing is mapped");
+    map.unmapAll();
+  }
+});
+
 test("a file truncated by its owner is a fault, not a crash", () => {
   map.map(0n, { hva: memory.hva, size: SIZE, stable: false });
   const port = new DmaPort(map);
