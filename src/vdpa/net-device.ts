@@ -3,6 +3,7 @@ import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import type { MappablePage } from "../hw/pci-function.ts";
 import * as F from "../hw/virtio/features.ts";
 import { readNetConfig } from "../hw/virtio/net-config.ts";
+import { VIRTIO_CONFIG_S_NEEDS_RESET } from "../hw/virtio/status.ts";
 import type { VirtioTransport } from "../hw/virtio/transport.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { announce } from "./announcement.ts";
@@ -164,15 +165,27 @@ export class VirtioNetDevice implements VdpaDevice {
   }
 
   #stopOnDevice(index: number): void {
-    const { rings, control, resetsQueues } = this.#run;
-    if (rings.size > 0 && resetsQueues) {
-      control.setEnabled([[index, false]]);
-      this.#run.resetQueue(index);
-      return;
+    if (this.#run.rings.size > 0) {
+      if (this.#stopAlone(index)) return;
+      // The others stay interrupted.
+      this.#log.info(`queue ${index} was stopped by a reset of the whole device`);
     }
-    // Without RING_RESET one ring can only be stopped together with all others, which stay interrupted.
-    if (rings.size > 0) this.#log.info(`queue ${index} was stopped by a reset of the whole device`);
     this.#run.halt();
+  }
+
+  /** Whether one queue could be stopped while the others go on. */
+  #stopAlone(index: number): boolean {
+    if (!this.#run.resetsQueues) return false;
+    // It processes nothing any more, control commands least of all.
+    if (this.transport.status() & VIRTIO_CONFIG_S_NEEDS_RESET) return false;
+    try {
+      this.#run.control.setEnabled([[index, false]]);
+      this.#run.resetQueue(index);
+      return true;
+    } catch (error) {
+      this.#log.error(`queue ${index} can not be stopped alone: ${messageOf(error)}`);
+      return false;
+    }
   }
 
   setVringState(index: number, enabled: boolean): void {

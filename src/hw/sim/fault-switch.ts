@@ -11,7 +11,7 @@ export interface FaultSwitch {
 
 /** What takes these faults back. */
 export function withdrawn(faults: SimFaults): SimFaults {
-  return Object.fromEntries(Object.keys(faults).map((key) => [key, undefined])) as SimFaults;
+  return Object.fromEntries(Object.keys(faults).map((key) => [key, false])) as SimFaults;
 }
 
 /** What the simulated device can be ordered to do wrong, by the names that operators use. */

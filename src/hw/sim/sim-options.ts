@@ -29,7 +29,7 @@ export interface SimFaults {
   /** The PCI capabilities follow each other in a circle; only from the start. */
   capabilityLoop?: boolean;
   /** This queue reads size 0, so it does not exist. */
-  missingQueue?: number;
+  missingQueue?: number | false;
   /** `bindDoorbell` fails, so that callers must write the doorbell themselves. */
   refuseDoorbell?: boolean;
 }

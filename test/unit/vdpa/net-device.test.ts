@@ -3,6 +3,7 @@ import { EventLoop } from "../../../src/hw/ffi/event-loop.ts";
 import { createEventfd, drainEventfd } from "../../../src/hw/ffi/eventfd.ts";
 import { closeFd, memfd } from "../../../src/hw/ffi/fd.ts";
 import { OperatorError } from "../../../src/hw/operator-error.ts";
+import { withdrawn } from "../../../src/hw/sim/fault-switch.ts";
 import type { SimFunction } from "../../../src/hw/sim/link.ts";
 import type { SimOptions } from "../../../src/hw/sim/sim-options.ts";
 import * as F from "../../../src/hw/virtio/features.ts";
@@ -200,6 +201,31 @@ describe("stopping", () => {
     device.configure(MQ, [vring(0), vring(1)]);
     expect(device.running).toBe(true);
   });
+
+  for (const [what, faults] of [
+    ["asks for a reset", { needsReset: true }],
+    ["does not finish the reset of a queue", { queueResetNeverCompletes: true }],
+    ["does not answer control commands", { controlNeverCompletes: true }],
+    ["is gone", { gone: true }],
+  ] as const) {
+    for (const datapath of ["direct", "relay"] as const) {
+      test(`a device that ${what} is reset to stop one ring, and every ring tells its position (${datapath})`, () => {
+        const { device, fn, memory, counters } = deviceOn({}, { limitMs: 50, datapath });
+        const rings = [0, 1, 2, 3].map((index) => vring(index));
+        device.configure(MQ, rings);
+        fn.inject(faults);
+        const resets = counters.get("resets");
+        if (datapath === "direct") memory.writeU16(rings[3]!.deviceGpa + 2n, 7);
+        expect(device.stopVring(3)).toBe(datapath === "direct" ? 7 : 0);
+        expect(counters.get("resets")).toBe(resets + 1);
+        for (const index of [0, 1, 2]) expect(device.stopVring(index)).toBe(0);
+        expect(device.running).toBe(false);
+        fn.inject(withdrawn(faults));
+        device.configure(MQ, [vring(0), vring(1)]);
+        expect(device.running).toBe(true);
+      }, 60_000);
+    }
+  }
 
   test("stopping twice, and stopping what never ran, is harmless", () => {
     const { device } = deviceOn();
