@@ -31,6 +31,9 @@ export async function victim(
     ONCE_MS,
     "all transmitted buffers back",
   );
+  // The kicks of the last receive buffers are handled, whichever of several events came first.
+  await guest.fe.barrier();
+  await guest.fe.barrier();
   const region = guest.regions[queue % guest.regions.length]!;
   return { guest, raw: new RawRing(guest.machine.queues[queue]!, options.packed ?? false, region) };
 }
