@@ -1,4 +1,5 @@
 import type { Log } from "../hw/log.ts";
+import { messageOf } from "../hw/operator-error.ts";
 import { hasFeature, VIRTIO_NET_F_STATUS } from "../hw/virtio/features.ts";
 import { readNetConfig, VIRTIO_NET_S_LINK_UP } from "../hw/virtio/net-config.ts";
 import { VIRTIO_CONFIG_S_NEEDS_RESET } from "../hw/virtio/status.ts";
@@ -8,6 +9,7 @@ import type { Counters } from "./counters.ts";
 /** What a network device says by its configuration interrupt: its link, and that it can not go on. */
 export class DeviceHealth {
   #linkUp: boolean | undefined;
+  #unreadable = false;
 
   constructor(
     readonly transport: VirtioTransport,
@@ -23,11 +25,24 @@ export class DeviceHealth {
       this.log.error(`${this.transport.fn.name} needs a reset: it met an error it can not recover from`);
       return;
     }
-    this.readLink(features);
+    if (this.#unreadable) return;
+    try {
+      this.#readLink(features);
+    } catch (error) {
+      // Traffic does not need it, and every further attempt would hold it up as long.
+      this.#unreadable = true;
+      this.log.error(`${messageOf(error)}; its link is not followed any more`);
+    }
+  }
+
+  /** The device was started anew. */
+  onStart(features: bigint): void {
+    this.#unreadable = false;
+    this.#readLink(features);
   }
 
   /** Reports the link where it has changed. */
-  readLink(features: bigint): void {
+  #readLink(features: bigint): void {
     if (!hasFeature(features, VIRTIO_NET_F_STATUS)) return;
     const { status } = readNetConfig(this.transport, features);
     const up = status === undefined || (status & VIRTIO_NET_S_LINK_UP) !== 0;

@@ -52,6 +52,8 @@ export class DeviceRun {
   #chosen = 0n;
   #negotiated = 0n;
   #live = false;
+  /** It did not follow its last reset and was not started since. */
+  #stuck = false;
 
   /** @param onDrained takes over a relayed ring whose position lets the device work on it itself */
   constructor(
@@ -113,6 +115,7 @@ export class DeviceRun {
         kind: "protocol",
       });
     }
+    this.#stuck = false;
     const accepted = negotiate(this.transport, wanted);
     this.#chosen = features;
     this.#negotiated = accepted;
@@ -126,7 +129,7 @@ export class DeviceRun {
     this.control.start(control, { multiqueue, rxMode: F.hasFeature(accepted, F.VIRTIO_NET_F_CTRL_RX) });
     this.control.setEnabled(vrings.map((vring) => [vring.index, vring.enabled]));
     for (const ring of this.rings.values()) ring.connect();
-    this.#health.readLink(accepted);
+    this.#health.onStart(accepted);
     const ms = (performance.now() - started).toFixed(1);
     this.log.info(`${this.transport.fn.name} runs with ${vrings.length} rings after ${ms} ms`);
     for (const ring of this.rings.values()) this.log.info(describeQueue(ring.state()));
@@ -166,7 +169,8 @@ export class DeviceRun {
   stop(): Ring[] {
     const rings = [...this.rings.values()];
     try {
-      this.halt();
+      // A device that does not answer would only be waited for again.
+      if (!this.#stuck) this.halt();
     } finally {
       this.rings.clear();
       for (const ring of rings) ring.finish();
@@ -198,6 +202,7 @@ export class DeviceRun {
     } catch (error) {
       this.log.error(`${messageOf(error)}; the PCI function is reset instead`);
       this.transport.fn.reset();
+      this.#stuck = true;
     }
   }
 

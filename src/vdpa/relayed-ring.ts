@@ -38,6 +38,8 @@ export class RelayedRing implements Ring {
   /** Known while the device works on the ring. */
   #doorbell: Doorbell | undefined;
   #faultReported = false;
+  /** Used lengths beyond their chains that were counted. */
+  #overlong = 0;
   #base: number | undefined;
   #handBack: HandBack | undefined;
   #held = false;
@@ -264,10 +266,23 @@ export class RelayedRing implements Ring {
   #takeCompleted(notify: boolean): void {
     const moved = this.#relay.complete();
     if (moved > 0) this.#counters.add("relay_completed", moved);
+    if (this.#relay.counts.overlongUsed > this.#overlong) this.#reportOverlong();
     if ((this.#relay.callWanted() || notify) && this.vring.callFd >= 0) {
       this.#counters.add("calls_relayed");
       signalPeerEventfd(this.vring.callFd);
     }
+  }
+
+  /** The guest must not see such a length, but what the device wrote lies in its buffers: no reason to stop. */
+  #reportOverlong(): void {
+    const { overlongUsed } = this.#relay.counts;
+    this.#counters.add("anomalies", overlongUsed - this.#overlong);
+    if (this.#overlong === 0) {
+      this.parts.log.warn(
+        `queue ${this.index}: the device reports more bytes than a buffer has; such lengths are cut and counted`,
+      );
+    }
+    this.#overlong = overlongUsed;
   }
 
   #reportFault(): void {

@@ -166,7 +166,9 @@ export class VirtioState implements CommonTarget {
       this.violation(`queue ${queue.index} enabled before FEATURES_OK`);
       return;
     }
-    const { faults, shuffleSeed } = this.#config;
+    const { shuffleSeed } = this.#config;
+    // Misbehaviour in rings is the data queues' own: the control queue has a fault for itself.
+    const faults = this.#net.isControl(queue.index, this.#shape) ? {} : this.#config.faults;
     const random = shuffleSeed === undefined ? undefined : new Random(shuffleSeed + queue.index);
     const problem = this.queueSize(queue)
       ? queue.enable(this.features, this.#dma, random, faults)

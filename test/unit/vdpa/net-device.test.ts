@@ -169,6 +169,36 @@ describe("starting", () => {
     expect(device.running).toBe(true);
   });
 
+  test("a configuration that never settles is said once and stops nothing", () => {
+    const { device, fn, lines, loop } = deviceOn({}, { limitMs: 50 });
+    device.configure(MQ, [vring(0), vring(1)]);
+    const settles = () => lines.filter((line) => line.includes("config_generation")).length;
+    for (let i = 0; i < 2; i++) {
+      fn.inject({ generationNeverSettles: true });
+      loop.runOnce(1000);
+      expect(settles()).toBe(1);
+    }
+    expect(device.running).toBe(true);
+    fn.inject({ generationNeverSettles: false });
+    device.configure(MQ, [vring(0), vring(1)]);
+    expect(settles()).toBe(1);
+  });
+
+  test("a device that does not follow its reset is waited for once, and tried again at the next start", () => {
+    const { device, fn, lines, counters } = deviceOn({}, { limitMs: 50 });
+    device.configure(MQ, [vring(0), vring(1)]);
+    const before = counters.get("resets");
+    fn.inject({ gone: true });
+    for (let i = 0; i < 3; i++) device.stop();
+    expect(counters.get("resets")).toBe(before + 1);
+    expect(lines.filter((line) => line.includes("the PCI function is reset instead"))).toHaveLength(1);
+    fn.inject({ gone: false });
+    device.configure(MQ, [vring(0), vring(1)]);
+    expect(device.running).toBe(true);
+    device.stop();
+    expect(fn.read(4, 20, 1)).toBe(0);
+  });
+
   test("more pairs than the device has can not be offered", () => {
     expect(() => deviceOn({ pairs: 2 }, { queuePairs: 3 })).toThrow(/it offers 2/);
     expect(deviceOn({ pairs: 4 }, { queuePairs: 3 }).device.getQueueNum()).toBe(3);

@@ -96,6 +96,23 @@ for (const packed of [false, true]) {
   });
 }
 
+test("used lengths beyond the buffers are counted, and said once", () => {
+  const stage = stageOf({ datapath: "relay" });
+  stage.start();
+  stage.fn.inject({ usedLenTooLong: true });
+  stage.send(4);
+  const anomalies = () =>
+    [0, 1].reduce((sum, index) => sum + stage.counters.queue(index).get("anomalies"), 0);
+  // What comes back has a wrong length, so nobody takes it.
+  for (let i = 0; i < 2000 && anomalies() < 8; i++) stage.loop.runOnce(5);
+  expect(anomalies()).toBe(8);
+  const said = stage.lines.filter((line) => line.includes("the device reports more bytes than a buffer has"));
+  expect(said).toHaveLength(2);
+  expect(stage.ringFaults).toBe(0);
+  stage.fn.inject({ usedLenTooLong: false });
+  stage.stop();
+});
+
 test("a device that uses what it was never given is reported, and the ring can be started again", () => {
   const stage = stageOf({ datapath: "relay" });
   stage.start();
