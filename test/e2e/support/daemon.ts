@@ -112,6 +112,16 @@ export class Daemon {
     return { fds, maps };
   }
 
+  /** What it holds once two looks in a row agree. */
+  async settledHoldings(): Promise<Holdings> {
+    for (let last = this.holdings(); ; ) {
+      await Bun.sleep(100);
+      const now = this.holdings();
+      if (now.fds === last.fds && now.maps === last.maps) return now;
+      last = now;
+    }
+  }
+
   /** What its fds are, for messages. */
   fdKinds(): string[] {
     return readdirSync(`/proc/${this.pid}/fd`).map((fd) => {

@@ -47,7 +47,7 @@ export class HostileStage {
       // What is opened on first use is there after this.
       await wellBehaved(this.daemon);
       await wellBehaved(this.daemon, { packed: true });
-      this.#rest = await settled(this.daemon);
+      this.#rest = await this.daemon.settledHoldings();
     }, 120_000);
     afterAll(async () => {
       try {
@@ -179,15 +179,5 @@ async function acked(fe: FrontEnd, bad: Bad): Promise<bigint | undefined> {
   } catch (error) {
     if (bad.mayClose && error instanceof PeerClosed) return undefined;
     throw error;
-  }
-}
-
-/** The daemon's holdings once two looks in a row agree. */
-async function settled(daemon: Daemon): Promise<Holdings> {
-  for (let last = daemon.holdings(); ; ) {
-    await Bun.sleep(100);
-    const now = daemon.holdings();
-    if (now.fds === last.fds && now.maps === last.maps) return now;
-    last = now;
   }
 }
