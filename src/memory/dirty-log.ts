@@ -84,6 +84,12 @@ export class DirtyLog {
     return this.#firstFailure;
   }
 
+  /** Takes the place of a log that was in use until now: what could not be marked there is lost all the same. */
+  replace(old: DirtyLog): void {
+    this.failures += old.failures;
+    this.#firstFailure ??= old.#firstFailure;
+  }
+
   /** Marks the pages of what a device has written, `length` bytes from `gpa`. */
   mark(gpa: number, length: number): void {
     if (length <= 0) return;

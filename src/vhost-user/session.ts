@@ -106,6 +106,11 @@ export class Session {
     return ((this.features ?? 0n) & VHOST_F_LOG_ALL) !== 0n;
   }
 
+  /** Whether anything is to be logged now. */
+  get logging(): boolean {
+    return this.logsAll || this.rings.some((ring) => ring.logUsed);
+  }
+
   /** Logs what features, log and rings ask for now. Throws where a running device can not, with nothing changed. */
   updateLogging(): void {
     const logging = this.#logging();

@@ -17,6 +17,7 @@ export function setLogBase(session: Session, message: LogMessage, fds: PassedFds
     );
   }
   const old = session.log;
+  if (old && session.logging) log.replace(old);
   session.log = log;
   try {
     session.updateLogging();

@@ -98,8 +98,8 @@ export function getVringBase(session: Session, { index }: State): Uint8Array {
   const num = session.stopRing(ring);
   const { log } = session;
   // A migration that missed a page must not be taken for a good one.
-  if (session.logsAll && log && log.failures > 0)
-    refuse(ring, `its dirty log is incomplete: ${log.firstFailure}`);
+  if (session.logging && log && log.failures > 0)
+    refuse(ring, `its dirty log is incomplete: ${log.firstFailure} (${log.failures} marks lost)`);
   return vringState.alloc({ index, num: wasSet ? num : freshBase(session.packed ?? false) });
 }
 

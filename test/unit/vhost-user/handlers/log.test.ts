@@ -134,3 +134,31 @@ test("the stop of a ring fails when pages are missing in the log", () => {
   expect(stage.peer.disconnected).toBe(true);
   expect(stage.log.lines.at(-1)).toContain("its dirty log is incomplete: page 0x100");
 });
+
+test("pages that a log lacked are not forgotten when it is replaced while logging, but with the migration", () => {
+  stage.run();
+  stage.peer.call(SET_LOG_BASE, u64s(8n, 0n), [stage.ram()]);
+  stage.peer.ack(SET_FEATURES, u64s(LOGGED));
+  stage.device.logging?.log.mark(0x10_0000, 1);
+  stage.peer.ack(SET_FEATURES, u64s(LOGGED & ~(1n << 26n)));
+  // Another migration.
+  stage.peer.call(SET_LOG_BASE, u64s(65536n, 0n), [stage.ram()]);
+  stage.peer.ack(SET_FEATURES, u64s(LOGGED));
+  expect(stage.session.log?.failures).toBe(0);
+  stage.peer.call(SET_LOG_BASE, u64s(8n, 0n), [stage.ram()]);
+  stage.device.logging?.log.mark(0x10_0000, 8192);
+  for (let i = 0; i < 2; i++) stage.peer.call(SET_LOG_BASE, u64s(65536n, 0n), [stage.ram()]);
+  stage.peer.post(REQUEST.GET_VRING_BASE, u32s(0, 0));
+  expect(stage.peer.disconnected).toBe(true);
+  expect(stage.log.lines.at(-1)).toMatch(/its dirty log is incomplete: page 0x100 .* \(2 marks lost\)/);
+});
+
+test("the stop fails as well when only the ring itself is logged", () => {
+  stage.run();
+  stage.peer.call(SET_LOG_BASE, u64s(8n, 0n), [stage.ram()]);
+  stage.peer.ack(SET_VRING_ADDR, address(1, 1));
+  stage.device.logging?.log.mark(0x10_0000, 1);
+  stage.peer.post(REQUEST.GET_VRING_BASE, u32s(1, 0));
+  expect(stage.peer.disconnected).toBe(true);
+  expect(stage.log.lines.at(-1)).toContain("its dirty log is incomplete: page 0x100");
+});
