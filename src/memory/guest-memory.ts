@@ -5,6 +5,7 @@ import type { Log } from "../hw/log.ts";
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import type { DmaSpace, IovaRange } from "../hw/pci-function.ts";
 import { MappedRegion } from "./mapped-region.ts";
+import { MemoryCopy, unmapAll } from "./memory-copy.ts";
 import {
   hex,
   nameOf,
@@ -15,7 +16,7 @@ import {
   uvaToGpaIn,
 } from "./region.ts";
 import { checkTable } from "./region-check.ts";
-import { exchangeRegions } from "./region-exchange.ts";
+import { type ExchangeResult, exchangeRegions } from "./region-exchange.ts";
 import { identify, mapRegionFile } from "./region-file.ts";
 
 export type { RegionDescription, RegionFd } from "./region.ts";
@@ -45,11 +46,20 @@ export class GuestMemory {
   #regions: readonly MappedRegion[] = [];
   #reserved: readonly IovaRange[] = [];
   readonly #watchers = new Set<() => void>();
+  #dma: DmaSpace;
+  #copy: MemoryCopy | undefined;
 
   constructor(
-    readonly dma: DmaSpace,
+    dma: DmaSpace,
     readonly options: GuestMemoryOptions,
-  ) {}
+  ) {
+    this.#dma = dma;
+  }
+
+  /** The device's address space. */
+  get dma(): DmaSpace {
+    return this.#dma;
+  }
 
   get regions(): readonly RegionDescription[] {
     return this.#regions.map((region) => region.description);
@@ -113,7 +123,7 @@ export class GuestMemory {
       throw error;
     }
     const removed = this.#regions.filter((region) => !kept.includes(region));
-    const lost = exchangeRegions(this.dma, removed, added, this.options);
+    const lost = this.#exchange(removed, added);
     if (lost.failure) {
       this.#setRegions(this.#regions.filter((region) => !lost.regions.includes(region)));
       throw lost.failure.error;
@@ -127,7 +137,7 @@ export class GuestMemory {
     const { description } = region;
     checkTable([...this.regions, description], this.dma, this.#reserved);
     const added = new MappedRegion(description, identify(region), mapRegionFile(region));
-    const lost = exchangeRegions(this.dma, [], [added], this.options);
+    const lost = this.#exchange([], [added]);
     if (lost.failure) throw lost.failure.error;
     this.#setRegions([...this.#regions, added]);
   }
@@ -147,7 +157,7 @@ export class GuestMemory {
         kind: "protocol",
       });
     }
-    exchangeRegions(this.dma, [region], [], this.options);
+    this.#exchange([region], []);
     this.#setRegions(this.#regions.filter((other) => other !== region));
   }
 
@@ -155,8 +165,34 @@ export class GuestMemory {
   clear(): void {
     const all = this.#regions;
     this.#regions = [];
-    exchangeRegions(this.dma, all, [], this.options);
+    this.#exchange(all, []);
     this.#setRegions([]);
+  }
+
+  #exchange(removed: readonly MappedRegion[], added: readonly MappedRegion[]): ExchangeResult {
+    // A table that is sent again as it is changes nothing.
+    if (removed.length + added.length > 0) this.#copy?.lose();
+    return exchangeRegions(this.#dma, removed, added, this.options);
+  }
+
+  /**
+   * Begins to map the same memory for a second device, to which the guest is to move.
+   * @throws OperatorError where that device can not address it
+   */
+  copyFor(dma: DmaSpace): MemoryCopy {
+    checkTable(this.regions, dma, this.#reserved);
+    this.#copy?.cancel();
+    this.#copy = new MemoryCopy(this.#regions, dma, this.options);
+    return this.#copy;
+  }
+
+  /** The device of a whole copy is the one from now on; the one before must be reset, and loses the memory. */
+  adopt(copy: MemoryCopy): void {
+    if (copy !== this.#copy || copy.lost) throw new Error("the copy is of another memory table");
+    unmapAll(this.#regions, this.#dma, this.options.log);
+    this.#dma = copy.dma;
+    this.#copy = undefined;
+    copy.adopted();
   }
 
   /** Keeps guest memory out of a range of device addresses, for a buffer of ours. */
@@ -214,13 +250,13 @@ export class GuestMemory {
    */
   read(gpa: bigint, length: number): Uint8Array {
     const bytes = new Uint8Array(new ArrayBuffer(length));
-    if (length > 0) this.#copy(gpa, length, (hva) => readOwnMemory(hva, bytes));
+    if (length > 0) this.#access(gpa, length, (hva) => readOwnMemory(hva, bytes));
     return bytes;
   }
 
   /** Copies into guest memory, likewise. */
   write(gpa: bigint, bytes: Uint8Array): void {
-    if (bytes.byteLength > 0) this.#copy(gpa, bytes.byteLength, (hva) => writeOwnMemory(hva, bytes));
+    if (bytes.byteLength > 0) this.#access(gpa, bytes.byteLength, (hva) => writeOwnMemory(hva, bytes));
   }
 
   readU16(gpa: bigint): number {
@@ -232,7 +268,7 @@ export class GuestMemory {
     this.write(gpa, new Uint8Array([value & 0xff, value >>> 8]));
   }
 
-  #copy(gpa: bigint, length: number, copy: (hva: number) => number): void {
+  #access(gpa: bigint, length: number, copy: (hva: number) => number): void {
     const errno = copy(this.gpaToHva(gpa, length));
     if (errno === 0) return;
     const cause = new SysError("process_vm copy", errno);
