@@ -8,5 +8,6 @@ export const EXIT = {
   "not-ready": 3,
   refused: 4,
   protocol: 5,
+  migration: 6,
   interrupted: 130,
 } as const satisfies Record<ErrorKind | "ok" | "interrupted", number>;

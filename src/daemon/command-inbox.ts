@@ -1,16 +1,17 @@
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { EPOLLIN, type EventLoop } from "../hw/ffi/event-loop.ts";
 import { drainEventfd } from "../hw/ffi/eventfd.ts";
+import { Later } from "./later.ts";
 import { toPlain, type WorkerCommand, type WorkerReport } from "./messages.ts";
 
-/** What carries a command out, by its name. It returns what the answer says, as plain data, or throws. */
+/** What carries a command out, by its name. It returns what the answer says, as plain data or later, or throws. */
 export type CommandTable = {
   readonly [Op in WorkerCommand["op"]]: (command: Extract<WorkerCommand, { op: Op }>) => unknown;
 };
 
 /**
  * Commands of the main thread, taken by a thread that blocks in the kernel: they wait in a port, and an eventfd says
- * that there are some. Each is carried out to its end and answered before the next.
+ * that there are some. Each is carried out and answered before the next, unless its answer is to come later.
  */
 export class CommandInbox {
   constructor(
@@ -38,10 +39,15 @@ export class CommandInbox {
   }
 
   #carryOut(command: WorkerCommand): void {
-    const { id } = command;
+    const run = this.table[command.op] as (command: WorkerCommand) => unknown;
+    this.#answer(command.id, () => run(command));
+  }
+
+  #answer(id: number, outcome: () => unknown): void {
     try {
-      const run = this.table[command.op] as (command: WorkerCommand) => unknown;
-      this.report({ event: "answer", id, result: run(command) });
+      const result = outcome();
+      if (result instanceof Later) result.whenSettled((settled) => this.#answer(id, settled));
+      else this.report({ event: "answer", id, result });
     } catch (error) {
       this.report({ event: "answer", id, error: toPlain(error) });
     }

@@ -6,6 +6,7 @@ import type { Log } from "../hw/log.ts";
 import { Counters } from "../vdpa/counters.ts";
 import { FrontEndServer } from "../vhost-user/listener.ts";
 import { CommandInbox } from "./command-inbox.ts";
+import { GuestMoves } from "./guest-moves.ts";
 import { type DeviceWorkerData, toPlain, type WorkerReport } from "./messages.ts";
 import { ServedDevice } from "./served-device.ts";
 import { workerCommands } from "./worker-commands.ts";
@@ -54,11 +55,13 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
 
   const server = new FrontEndServer({ loop, device: served.device, log, counters, onEnd: () => loop.stop() });
   cleanup.push(() => server.close());
+  const moves = new GuestMoves({ served, server, loop, log });
+  cleanup.push(() => moves.close());
   const inbox = new CommandInbox(
     data.commands as MessagePort,
     data.commandFd,
     loop,
-    workerCommands(served),
+    workerCommands(server, moves),
     report,
   );
   cleanup.push(() => inbox.close());

@@ -17,7 +17,7 @@ export type Meeting =
 /** Which device is served. */
 export type Target =
   | { readonly kind: "pci"; readonly bdf: string }
-  | { readonly kind: "sim"; readonly link: SimLink };
+  | { readonly kind: "sim"; readonly link: SimLink; readonly name?: string };
 
 /** What the main thread gives the thread that serves a device. Plain data. */
 export interface DeviceWorkerData {
@@ -56,7 +56,12 @@ export type WorkerData = DeviceWorkerData | SimWorkerData;
 /** What the main thread asks of the serving thread. */
 export type WorkerCommand =
   /** Keeps all rings relayed, so that what the device writes can be logged at once; or no longer. */
-  { readonly id: number; readonly op: "hold"; readonly relay: boolean };
+  | { readonly id: number; readonly op: "hold"; readonly relay: boolean }
+  /**
+   * Moves the guest to another device by its full BDF; answered with a DeviceMove. A simulated device has a link, and
+   * any name.
+   */
+  | { readonly id: number; readonly op: "move"; readonly bdf: string; readonly link?: SimLink };
 
 /** What the serving thread tells the main thread. */
 export type WorkerReport =

@@ -2,9 +2,9 @@
  * How an error ends for the operator; each kind has one exit code (docs/cli.md).
  * - `failed`: something did not work (1) · `usage`: wrong arguments (2) · `not-ready`: the device or the
  *   host is not set up for it (3) · `refused`: refused for safety, may be forced (4) · `protocol`: the peer
- *   broke the vhost-user protocol (5)
+ *   broke the vhost-user protocol (5) · `migration`: the guest can not move, or its move did not converge (6)
  */
-export type ErrorKind = "failed" | "usage" | "not-ready" | "refused" | "protocol";
+export type ErrorKind = "failed" | "usage" | "not-ready" | "refused" | "protocol" | "migration";
 
 export interface ErrorDetail {
   /** What made it fail, in one sentence without a full stop. */

@@ -24,6 +24,13 @@ export interface NetDeviceOptions extends DeviceRunOptions {
   readonly featuresMask: bigint;
 }
 
+/** What a device was doing when it was stopped, for `configure`. */
+export interface SuspendedGuest {
+  /** As the front-end chose them. */
+  readonly features: bigint;
+  readonly vrings: readonly VringConfig[];
+}
+
 /** A virtio network device, whose rings are each the guest's own (direct) or relayed. */
 export class VirtioNetDevice implements VdpaDevice {
   readonly type = "net";
@@ -222,6 +229,27 @@ export class VirtioNetDevice implements VdpaDevice {
   /** The device can go on with a relayed ring by itself. */
   #takeBack(ring: Ring): void {
     if (this.#moves.takeBack(ring)) for (const changed of this.#modeWatchers) changed();
+  }
+
+  /** Stops the device, whose rings are all relayed, so that they can go on elsewhere, or here with `configure`. */
+  suspend(): SuspendedGuest {
+    if (!this.#run.live) {
+      throw new OperatorError(`${this.transport.fn.name} does not run`, {
+        why: "its rings were stopped by a reset of the whole device",
+        remedy: "let the guest's driver reset the device",
+      });
+    }
+    const { chosen } = this.#run;
+    return { features: chosen, vrings: this.#run.stop().map((r) => ({ ...r.config, base: r.position() })) };
+  }
+
+  /** What `setLogging` and `holdInRelay` have set. */
+  get logging(): DeviceLogging | undefined {
+    return this.#run.factory.logging;
+  }
+
+  get held(): boolean {
+    return this.#run.factory.held;
   }
 
   get canAnnounce(): boolean {

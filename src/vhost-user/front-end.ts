@@ -16,7 +16,8 @@ export interface CounterSink {
 
 export interface FrontEndContext {
   readonly loop: EventLoop;
-  readonly device: VdpaDevice;
+  /** Read anew each time: a guest may move to another one. */
+  device: VdpaDevice;
   readonly log: Log;
   readonly counters: CounterSink;
 }
@@ -37,7 +38,7 @@ export class FrontEnd {
   ) {
     this.#onGone = onGone;
     context.device.prepare();
-    this.session = new Session(context.device, context.log, context.loop);
+    this.session = new Session(context, context.log, context.loop);
     this.connection = new Connection(context.loop, fd, {
       onMessage: (message) => this.#onMessage(message),
       onClose: (reason) => this.#onClose(reason),

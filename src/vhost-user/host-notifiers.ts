@@ -8,6 +8,11 @@ import { BACKEND_REQUEST, VRING_NOFD } from "./protocol.ts";
 /** `refused` is remembered, so that the page is offered anew only when its ring starts again. */
 type PageState = "offered" | "taken" | "refused" | "leaving";
 
+/** Where the device that serves is found. */
+export interface DevicePlace {
+  readonly device: VdpaDevice;
+}
+
 /**
  * Doorbell pages given to the front-end, which maps them into the guest (VRING_HOST_NOTIFIER_MSG). Answers are read
  * whenever they come: the front-end may be waiting for us on the main channel. The kick eventfd stays connected, so
@@ -22,7 +27,7 @@ export class HostNotifiers {
    * whoever waits for the kick eventfd of a ring that was moved meanwhile has not heard of it.
    */
   constructor(
-    private readonly device: VdpaDevice,
+    private readonly place: DevicePlace,
     private readonly log: Log,
     private readonly onWithdrawn: (index: number) => void,
   ) {}
@@ -37,7 +42,7 @@ export class HostNotifiers {
     this.#channel = channel;
     for (const index of indices) {
       if (this.#pages.has(index) || !channel.open) continue;
-      const page = this.device.getNotifyArea(index);
+      const page = this.place.device.getNotifyArea(index);
       if (!page) continue;
       this.#pages.set(index, "offered");
       const area = vhost_user_vring_area.alloc({
@@ -84,7 +89,7 @@ export class HostNotifiers {
 
   #setActive(index: number, active: boolean): void {
     try {
-      this.device.setHostNotifier(index, active);
+      this.place.device.setHostNotifier(index, active);
     } catch (error) {
       this.log.error(`ring ${index}: switching its doorbell: ${messageOf(error)}`);
     }

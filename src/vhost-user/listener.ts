@@ -3,12 +3,14 @@ import { EPOLLIN } from "../hw/ffi/event-loop.ts";
 import { closeFd, setNonBlocking } from "../hw/ffi/fd.ts";
 import { acceptUnix, connectUnix } from "../hw/ffi/unix-socket.ts";
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
+import type { VdpaDevice } from "../vdpa/vdpa-device.ts";
 import { type CounterSink, FrontEnd, type FrontEndContext } from "./front-end.ts";
 import { RetryTimer } from "./retry-timer.ts";
+import type { Session } from "./session.ts";
 import { describeSession, type FrontEndState } from "./session-state.ts";
 import { type SocketAccess, SocketFile } from "./socket-file.ts";
 
-export interface FrontEndServerOptions extends Omit<FrontEndContext, "counters"> {
+export interface FrontEndServerOptions extends Readonly<Omit<FrontEndContext, "counters">> {
   readonly counters?: CounterSink | undefined;
   /** The socket listens, or a connection given by fd is served. */
   readonly onListening?: (() => void) | undefined;
@@ -54,6 +56,30 @@ export class FrontEndServer {
   /** What the connected front-end has set up, for statistics; undefined when none is connected. */
   get state(): FrontEndState | undefined {
     return this.#frontEnd && describeSession(this.#frontEnd.session);
+  }
+
+  /** The connected front-end's session. */
+  get session(): Session | undefined {
+    return this.#frontEnd?.session;
+  }
+
+  /**
+   * Serves another device from now on, to which `move` brings a connected front-end's rings. With an error the device
+   * stays the one before.
+   */
+  moveTo(device: VdpaDevice, move: () => void): void {
+    const change = () => {
+      move();
+      this.#context.device = device;
+    };
+    if (this.session) this.session.moveBy(change);
+    else change();
+  }
+
+  /** Relays all rings from now on, or lets the device take over those that it can. */
+  holdInRelay(on: boolean): void {
+    if (this.session) this.session.holdInRelay(on);
+    else this.#context.device.holdInRelay(on);
   }
 
   /** Listens on a path. A file that a dead process left there is replaced, anything else refused. */

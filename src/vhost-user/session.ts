@@ -7,17 +7,16 @@ import { VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_NEEDS_RESET } from "../hw/vi
 import type { DirtyLog } from "../memory/dirty-log.ts";
 import type { DeviceLogging, VdpaDevice, VringConfig } from "../vdpa/vdpa-device.ts";
 import type { BackChannel } from "./back-channel.ts";
-import { HostNotifiers } from "./host-notifiers.ts";
+import { type DevicePlace, HostNotifiers } from "./host-notifiers.ts";
 import {
-  IMPLEMENTED,
   PROTOCOL_F,
   type ProtocolFeature,
-  protocolBits,
   VHOST_F_LOG_ALL,
   VHOST_USER_F_PROTOCOL_FEATURES,
 } from "./protocol.ts";
 import { isReady, usedRings } from "./readiness.ts";
 import type { StateTransfer } from "./state-transfer.ts";
+import { protocolFeaturesOf } from "./successor.ts";
 import { Vring } from "./vring.ts";
 import { vringConfig } from "./vring-config.ts";
 
@@ -40,18 +39,23 @@ export class Session {
   stateTransfer: StateTransfer | undefined;
   readonly rings: readonly Vring[];
   readonly #notifiers: HostNotifiers;
-  readonly #unwatchModes: () => void;
+  #unwatchModes: () => void = () => {};
   #backChannel: BackChannel | undefined;
   #hasRun = false;
 
+  /** @param place where the device is found, which may change to another one that carries all that was negotiated */
   constructor(
-    readonly device: VdpaDevice,
+    private readonly place: DevicePlace,
     readonly logger: Log,
     readonly loop: EventLoop,
   ) {
-    this.rings = Array.from({ length: device.maxQueues }, (_, index) => new Vring(index));
-    this.#notifiers = new HostNotifiers(device, logger, (index) => this.#pageWithdrawn(index));
-    this.#unwatchModes = device.watchModes(() => this.#offerNotifiers());
+    this.rings = Array.from({ length: this.device.maxQueues }, (_, index) => new Vring(index));
+    this.#notifiers = new HostNotifiers(place, logger, (index) => this.#pageWithdrawn(index));
+    this.#watchModes();
+  }
+
+  get device(): VdpaDevice {
+    return this.place.device;
   }
 
   /** Feature bits that may be negotiated, with the vhost-user ones. */
@@ -61,8 +65,7 @@ export class Session {
   }
 
   get offeredProtocolFeatures(): bigint {
-    const missing = this.device.canAnnounce ? 0n : protocolBits("RARP");
-    return this.device.getProtocolFeatures() & IMPLEMENTED & ~missing;
+    return protocolFeaturesOf(this.device);
   }
 
   /** Negotiated virtio features, without the vhost-user bits; 0 before SET_FEATURES. */
@@ -117,6 +120,33 @@ export class Session {
     if (logging) this.#notifiers.withdraw(this.rings.map((ring) => ring.index));
     this.device.setLogging(logging);
     this.#offerNotifiers();
+  }
+
+  /**
+   * Has `move` bring the rings to another device and put that in its place. With an error the device is the one before,
+   * and runs on or has stopped itself.
+   */
+  moveBy(move: () => void): void {
+    this.#notifiers.withdraw(this.rings.map((ring) => ring.index));
+    try {
+      move();
+      this.#watchModes();
+    } catch (error) {
+      if (!this.device.running && this.rings.some((ring) => ring.running)) this.#deviceStoppedItself();
+      throw error;
+    } finally {
+      this.#offerNotifiers();
+    }
+  }
+
+  /** Relays all rings from now on, or lets the device take over those that it can. */
+  holdInRelay(on: boolean): void {
+    if (on) this.#notifiers.withdraw(this.rings.map((ring) => ring.index));
+    try {
+      this.device.holdInRelay(on);
+    } finally {
+      this.#offerNotifiers();
+    }
   }
 
   /** Sends the frame from which the network learns the guest's address. Throws where it was not sent. */
@@ -275,6 +305,11 @@ export class Session {
   }
 
   /** The ring may have been moved to the relay, which hears kicks by eventfd only, while the guest rang the device. */
+  #watchModes(): void {
+    this.#unwatchModes();
+    this.#unwatchModes = this.device.watchModes(() => this.#offerNotifiers());
+  }
+
   #pageWithdrawn(index: number): void {
     const { kickFd, running } = this.ring(index);
     if (running && kickFd >= 0) signalPeerEventfd(kickFd);

@@ -4,6 +4,7 @@ const NAMES = [
   "frames",
   "bytes",
   "frames_too_long",
+  "frames_dropped",
   "control_commands",
   "resets",
   "device_faults",
@@ -18,7 +19,7 @@ export const COUNTERS_SIZE = NAMES.length * 8;
 
 /**
  * What the device has done since it was made: `frames` and `bytes` that came back from the port, frames that no
- * receive buffer could hold, `device_faults` (it asked to be reset), `driver_faults` (accesses that a driver must
+ * receive buffer could hold, those that were on the wire at a reset, `device_faults` (it asked to be reset), `driver_faults` (accesses that a driver must
  * not make; ignored by the device). May lie in memory that other threads read.
  */
 export class SimCounters {

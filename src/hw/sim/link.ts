@@ -41,18 +41,17 @@ type Description = Omit<SimConfig, "usable" | "withhold"> & {
  * to start; throws OperatorError when it does not. Every call blocks for an answer of the device's thread, except
  * doorbells with the right value, which are posted.
  */
-export function connectSim(link: SimLink): SimFunction {
+export function connectSim(link: SimLink, name = "sim"): SimFunction {
   const mailbox = new MailboxClient(link);
   const { ranges, withhold, ...config } = mailbox.call("describe").data as Description;
   const usable = ranges.map(([first, last]) => ({ first: BigInt(first), last: BigInt(last) }));
-  const fn = new ConnectedSim(mailbox, { ...config, usable, withhold: BigInt(withhold) }, link);
+  const fn = new ConnectedSim(name, mailbox, { ...config, usable, withhold: BigInt(withhold) }, link);
   // As VFIO leaves a device that was opened: decoding memory and able to do DMA.
   fn.write(7, CONFIG_COMMAND, 2, MEMORY_AND_BUS_MASTER);
   return fn;
 }
 
 class ConnectedSim implements SimFunction {
-  readonly name = "sim";
   readonly dma: DmaSpace;
   readonly msixVectors: number;
   readonly vfioFds = undefined;
@@ -61,7 +60,12 @@ class ConnectedSim implements SimFunction {
   readonly #counters: SimCounters;
   #closed = false;
 
-  constructor(mailbox: MailboxClient, config: SimConfig, link: SimLink) {
+  constructor(
+    readonly name: string,
+    mailbox: MailboxClient,
+    config: SimConfig,
+    link: SimLink,
+  ) {
     this.#mailbox = mailbox;
     this.#config = config;
     this.msixVectors = config.msixVectors;

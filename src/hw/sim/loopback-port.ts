@@ -52,6 +52,7 @@ export class LoopbackPort {
   }
 
   clear(): void {
+    this.#counters.add("frames_dropped", this.#frames.count);
     this.#frames.clear();
   }
 

@@ -1,4 +1,5 @@
 import { EventLoop } from "../../../src/hw/ffi/event-loop.ts";
+import type { Log } from "../../../src/hw/log.ts";
 import type { SimFunction } from "../../../src/hw/sim/link.ts";
 import type { SimOptions } from "../../../src/hw/sim/sim-options.ts";
 import * as F from "../../../src/hw/virtio/features.ts";
@@ -34,18 +35,22 @@ const bit = (n: number) => 1n << BigInt(n);
 /** A device with one pair on a simulated function, and its driver, in one thread. */
 export class RelayStage {
   readonly loop = new EventLoop();
-  readonly fn: SimFunction;
+  fn: SimFunction;
   readonly lines: string[];
+  readonly #log: Log;
   readonly counters = new Counters();
   readonly memory: GuestMemory;
-  readonly device: VirtioNetDevice;
+  device: VirtioNetDevice;
   readonly pair: NetPair;
   readonly regions: Region[];
   /** Frames that came back and were not sent by the driver. */
   readonly foreign: Buffer[] = [];
   /** Where the next start begins, by queue. */
   readonly bases: number[];
-  readonly #ended: Promise<void>;
+  readonly #ended: Promise<void>[] = [];
+  readonly #functions: SimFunction[] = [];
+  readonly #limitMs: number;
+  readonly #datapath: DatapathPolicy;
   readonly #features: bigint;
   readonly #scratch = Buffer.alloc(2048);
   readonly #seen = new Set<number>();
@@ -54,25 +59,16 @@ export class RelayStage {
 
   constructor(options: StageOptions, sim: SimOptions) {
     const { packed = false, eventIdx = false, datapath = "auto", size = 64 } = options;
-    const { fn, ended } = startSim({ pairs: 1, ...sim });
-    this.fn = fn;
-    this.#ended = ended;
+    this.#limitMs = options.limitMs ?? 5000;
+    this.#datapath = datapath;
     const { log, lines } = keptLog();
     this.lines = lines;
-    this.memory = new GuestMemory(fn.dma, { log });
+    this.#log = log;
+    this.fn = this.#startFunction(sim);
+    this.memory = new GuestMemory(this.fn.dma, { log });
     this.regions = createRegions(qemuLayout(1 << 21));
     this.memory.replaceAll(this.regions);
-    const transport = openVirtio(fn, log, { limitMs: options.limitMs ?? 5000 });
-    this.device = new VirtioNetDevice(transport, {
-      loop: this.loop,
-      log,
-      counters: this.counters,
-      memory: this.memory,
-      queuePairs: undefined,
-      featuresMask: ~0n,
-      doorbells: "auto",
-      datapath,
-    });
+    this.device = this.open(this.fn);
     const layouts = options.layouts ?? ["single", "chain", "indirect"];
     this.pair = new NetPair(this.regions, 0, { size, packed, eventIdx, layouts });
     this.bases = this.pair.queues.map(({ ring }) => ring.freshBase);
@@ -83,6 +79,32 @@ export class RelayStage {
       (packed ? bit(F.VIRTIO_F_RING_PACKED) : 0n) |
       (eventIdx ? bit(F.VIRTIO_RING_F_EVENT_IDX) : 0n);
     this.pair.refill();
+  }
+
+  #startFunction(sim: SimOptions): SimFunction {
+    const { fn, ended } = startSim({ pairs: 1, ...sim });
+    this.#functions.push(fn);
+    this.#ended.push(ended);
+    return fn;
+  }
+
+  /** Another device on a simulated function of its own, in the same guest memory, which is not mapped there yet. */
+  another(sim: SimOptions = {}, datapath?: DatapathPolicy): { fn: SimFunction; device: VirtioNetDevice } {
+    const fn = this.#startFunction(sim);
+    return { fn, device: this.open(fn, datapath) };
+  }
+
+  open(fn: SimFunction, datapath = this.#datapath): VirtioNetDevice {
+    return new VirtioNetDevice(openVirtio(fn, this.#log, { limitMs: this.#limitMs }), {
+      loop: this.loop,
+      log: this.#log,
+      counters: this.counters,
+      memory: this.memory,
+      queuePairs: undefined,
+      featuresMask: ~0n,
+      doorbells: "auto",
+      datapath,
+    });
   }
 
   /** A queue as a session gives it to the device. */
@@ -206,8 +228,8 @@ export class RelayStage {
   async close(): Promise<void> {
     this.device.close();
     this.memory.clear();
-    this.fn.close();
-    await this.#ended;
+    for (const fn of this.#functions) fn.close();
+    await Promise.all(this.#ended);
     this.loop.close();
     this.pair.close();
     for (const region of this.regions) region.close();
