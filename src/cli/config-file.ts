@@ -41,12 +41,17 @@ const schemaOf = (option: Option) => {
  */
 export function configSource(path: string, verb: string, verbs: readonly string[], options: Options): Source {
   const file = parse(path);
-  const tables = v.record(v.string(), v.unknown(), `must be a table, as in [${verb}]`);
+  const table = verb.replaceAll(" ", ".");
+  const tables = v.record(v.string(), v.unknown(), `must be a table, as in [${table}]`);
   const head = Object.fromEntries(Object.entries(file).filter(([key]) => !verbs.includes(key)));
-  const own = Object.hasOwn(file, verb) ? check(path, tables, file[verb], verb) : {};
+  // The table of `migrate cancel` is [migrate.cancel].
+  let own = file;
+  for (const word of verb.split(" ")) {
+    own = Object.hasOwn(own, word) ? check(path, tables, own[word], table) : {};
+  }
   const values = new Map([
     ...flagsOf(path, head, options, ""),
-    ...flagsOf(path, own, options, ` in [${verb}]`),
+    ...flagsOf(path, own, options, ` in [${table}]`),
   ]);
   return { values, spell: (name) => `${name} in ${path}` };
 }

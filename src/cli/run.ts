@@ -18,9 +18,9 @@ import {
   writeNow,
 } from "./terminal.ts";
 import { type Invocation, toCitty, type Verb } from "./verb.ts";
+import { isGroup, pickVerb, type VerbGroup, type VerbTable } from "./verb-group.ts";
 
-/** Verbs by name; a module is loaded only when its verb is used. */
-export type VerbTable = Readonly<Record<string, () => Promise<Verb>>>;
+export type { VerbTable } from "./verb-group.ts";
 
 /** The outside world of a run; tests bring their own. */
 export interface Surroundings extends TerminalEnvironment {
@@ -57,8 +57,13 @@ export async function runCli(
     const [name, ...rest] = program.words.length > 0 ? program.words : program.rest;
     if (name === undefined)
       return await showProgramUsage(verbs, program.given.has("help"), surroundings, noColor);
-    const verb = await loadVerb(name, verbs);
-    const prepared = await prepare(verb, program.given, rest, Object.keys(verbs), surroundings);
+    const named = await loadVerb(name, verbs);
+    const picked = isGroup(named)
+      ? pickVerb(named, program.given, rest)
+      : { verb: named, given: program.given, rest };
+    const { verb } = picked;
+    if (!verb) return await showGroupUsage(named, picked.given.has("help"), surroundings, noColor);
+    const prepared = await prepare(verb, picked.given, picked.rest, Object.keys(verbs), surroundings);
     if (prepared.values["help"]) {
       const { verbUsage } = await import("./usage.ts");
       showHelp(1, await verbUsage(verb, GLOBALS), surroundings, noColor);
@@ -79,7 +84,7 @@ export async function runCli(
   }
 }
 
-async function loadVerb(name: string, verbs: VerbTable): Promise<Verb> {
+async function loadVerb(name: string, verbs: VerbTable): Promise<Verb | VerbGroup> {
   const load = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
   if (load) return await load();
   const near = nearest(name, Object.keys(verbs));
@@ -170,6 +175,17 @@ async function showProgramUsage(
   const { programUsage } = await import("./usage.ts");
   const loaded = await Promise.all(Object.values(verbs).map((load) => load()));
   showHelp(asked ? 1 : 2, await programUsage(loaded, PROGRAM), surroundings, noColor);
+  return asked ? EXIT.ok : EXIT.usage;
+}
+
+async function showGroupUsage(
+  group: Verb | VerbGroup,
+  asked: boolean,
+  surroundings: Surroundings,
+  noColor: boolean,
+): Promise<number> {
+  const { groupUsage } = await import("./usage.ts");
+  showHelp(asked ? 1 : 2, await groupUsage(group as VerbGroup, GLOBALS), surroundings, noColor);
   return asked ? EXIT.ok : EXIT.usage;
 }
 

@@ -1,6 +1,7 @@
 import { defineCommand, renderUsage } from "citty";
 import type { Options } from "./options.ts";
 import { cittyArgs, toCitty, type Verb } from "./verb.ts";
+import type { VerbGroup } from "./verb-group.ts";
 
 /** Help of one verb, with ANSI styles. */
 export async function verbUsage(verb: Verb, globals: Options): Promise<string> {
@@ -23,16 +24,23 @@ export async function verbUsage(verb: Verb, globals: Options): Promise<string> {
 }
 
 /** Help of the program, with ANSI styles. */
-export async function programUsage(verbs: readonly Verb[], program: Options): Promise<string> {
+export function programUsage(verbs: readonly Named[], program: Options): Promise<string> {
+  const meta = { name: "vdpactl", description: "Turn any virtio PCI device into a vhost-user back-end" };
+  return usageOf(meta, verbs, program);
+}
+
+/** Help of a verb that has verbs of its own, with ANSI styles. */
+export function groupUsage({ name, description, verbs }: VerbGroup, globals: Options): Promise<string> {
+  const own = Object.entries(verbs).map(([word, verb]) => ({ name: word, description: verb.description }));
+  return usageOf({ name: `vdpactl ${name}`, description }, own, globals);
+}
+
+type Named = Pick<Verb, "name" | "description">;
+
+async function usageOf(meta: Named, verbs: readonly Named[], options: Options): Promise<string> {
   const subCommands = Object.fromEntries(
     verbs.map(({ name, description }) => [name, defineCommand({ meta: { name, description } })]),
   );
-  const usage = await renderUsage(
-    defineCommand({
-      meta: { name: "vdpactl", description: "Turn any virtio PCI device into a vhost-user back-end" },
-      args: cittyArgs(program),
-      subCommands,
-    }),
-  );
+  const usage = await renderUsage(defineCommand({ meta, args: cittyArgs(options), subCommands }));
   return `${usage.trimEnd()}\n`;
 }

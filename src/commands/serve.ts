@@ -6,6 +6,7 @@ import { type ServeRequest, serve } from "../daemon/serve.ts";
 import { OperatorError } from "../hw/operator-error.ts";
 import { parseBdf } from "../hw/pci/bdf.ts";
 import { FAULT_NAMES, type FaultName, orderFaults } from "../hw/sim/fault-switch.ts";
+import { RUNTIME_DIR } from "./control/options.ts";
 
 /** What programs that start back-ends ask for (QEMU docs/interop/vhost-user.rst, "Backend program conventions"). */
 const CAPABILITIES = { type: "net" };
@@ -44,6 +45,7 @@ export default defineVerb({
     ),
     bind: flag("bind the device to vfio-pci first"),
     force: flag("serve a device whose DMA may bypass the IOMMU"),
+    "runtime-dir": RUNTIME_DIR,
     "print-capabilities": flag("print what this back-end can do as JSON and exit"),
   },
   examples: [
@@ -83,6 +85,7 @@ export default defineVerb({
         datapath: options.datapath ?? "auto",
         force: options.force,
         logSettings,
+        runtimeDirectory: options["runtime-dir"],
         entry: Bun.main,
         signal,
       },

@@ -9,6 +9,7 @@ import { CommandInbox } from "./command-inbox.ts";
 import { GuestMoves } from "./guest-moves.ts";
 import { type DeviceWorkerData, toPlain, type WorkerReport } from "./messages.ts";
 import { ServedDevice } from "./served-device.ts";
+import { DeviceWatch } from "./state/device-watch.ts";
 import { workerCommands } from "./worker-commands.ts";
 
 /**
@@ -44,16 +45,27 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
   loop.add(data.stopFd, EPOLLIN, () => loop.stop());
 
   const counters = new Counters(data.counters);
+  const watch = new DeviceWatch(data.board);
   const served = ServedDevice.open(data.target, {
     ...data,
     loop,
     log,
     counters,
+    onChange: watch.touch,
+    mappingTime: watch.mappingTime,
     shouldStop: () => isReady(data.stopFd, POLLIN),
   });
   cleanup.push(() => served.close());
 
-  const server = new FrontEndServer({ loop, device: served.device, log, counters, onEnd: () => loop.stop() });
+  const server = new FrontEndServer({
+    loop,
+    device: served.device,
+    log,
+    counters,
+    onChange: watch.touch,
+    onRefused: watch.onRefused,
+    onEnd: () => loop.stop(),
+  });
   cleanup.push(() => server.close());
   const moves = new GuestMoves({ served, server, loop, log });
   cleanup.push(() => moves.close());
@@ -61,7 +73,7 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
     data.commands as MessagePort,
     data.commandFd,
     loop,
-    workerCommands(server, moves),
+    watch.around(workerCommands(server, moves)),
     report,
   );
   cleanup.push(() => inbox.close());
@@ -69,6 +81,7 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
   if (meeting.role === "server") server.listen(meeting.path, meeting);
   else if (meeting.role === "fd") server.listenFd(meeting.fd);
   else server.connect(meeting.path);
+  watch.start(loop, log, served, server);
   const where = meeting.role === "fd" ? `fd=${meeting.fd}` : `socket=${meeting.path}`;
   report({ event: "ready", where, device: served.name });
   loop.run();

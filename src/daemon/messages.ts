@@ -39,6 +39,8 @@ export interface DeviceWorkerData {
   /** Serve even where the device's DMA may not be translated by the IOMMU. */
   readonly force: boolean;
   readonly counters: SharedArrayBuffer;
+  /** Memory of a StateBoard. */
+  readonly board: SharedArrayBuffer;
   readonly log: LogSettings;
 }
 

@@ -16,7 +16,7 @@ import type { Target } from "./messages.ts";
 const VIRTIO_ID_NET = 1;
 
 export interface OpenedDeviceOptions
-  extends Pick<NetDeviceOptions, "queuePairs" | "featuresMask" | "doorbells" | "datapath"> {
+  extends Pick<NetDeviceOptions, "queuePairs" | "featuresMask" | "doorbells" | "datapath" | "onChange"> {
   readonly loop: EventLoop;
   readonly log: Log;
   readonly counters: Counters;

@@ -8,6 +8,9 @@ import { createSimLink } from "../hw/sim/link.ts";
 import type { SimOptions } from "../hw/sim/sim-options.ts";
 import { Counters } from "../vdpa/counters.ts";
 import { CommandChannel } from "./command-channel.ts";
+import { ControlOperations } from "./control/control-operations.ts";
+import { ControlServer } from "./control/control-server.ts";
+import { runtimeDirectory } from "./control/runtime-directory.ts";
 import {
   type DeviceWorkerData,
   fromPlain,
@@ -15,6 +18,7 @@ import {
   type WorkerData,
   type WorkerReport,
 } from "./messages.ts";
+import { StateBoard } from "./state/state-board.ts";
 
 /** What to serve, to whom and how. */
 export interface ServeRequest
@@ -27,6 +31,8 @@ export interface ServeRequest
     | { readonly bdf: string }
     | { readonly sim: SimOptions; readonly switched: Omit<FaultSwitch, "fd"> };
   readonly logSettings: DeviceWorkerData["log"];
+  /** Where the control socket goes; the usual place when undefined. */
+  readonly runtimeDirectory: string | undefined;
   /** The program's entry file, which every worker starts again. */
   readonly entry: string;
   /** Aborted when the operator interrupts. */
@@ -45,6 +51,7 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
   const { meeting, queuePairs, featuresMask, doorbells, datapath, force } = request;
   const stopFd = createEventfd();
   const counters = new Counters();
+  const board = new StateBoard();
   const spawn = (data: WorkerData, transferList: MessagePort[] = []) =>
     new Worker(request.entry, { workerData: data, transferList });
   const channel = new CommandChannel();
@@ -75,10 +82,57 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
     datapath,
     force,
     counters: counters.memory,
+    board: board.memory,
     log: request.logSettings,
   };
 
-  await new Promise<void>((resolve, reject) => {
+  const name = "bdf" in request.device ? request.device.bdf : "sim";
+  const operations = new ControlOperations([
+    { name, meeting, board, counters, channel, since: performance.now() },
+  ]);
+  const control = await listenForControl(operations, request.runtimeDirectory, log);
+  try {
+    await untilStopped(request, log, { spawn, data, channel, onReady });
+  } finally {
+    control?.close();
+  }
+}
+
+/** A daemon that can not be asked serves all the same. */
+async function listenForControl(
+  operations: ControlOperations,
+  directory: string | undefined,
+  log: Log,
+): Promise<ControlServer | undefined> {
+  try {
+    return await ControlServer.listen({
+      directory: runtimeDirectory(directory),
+      log,
+      carryOut: (request) => operations.carryOut(request),
+    });
+  } catch (error) {
+    log.warn(
+      `without a control socket, so that stats and migrate do not reach this process: ${messageOf(error)}`,
+    );
+    return undefined;
+  }
+}
+
+interface Thread {
+  readonly spawn: (data: WorkerData, transferList?: MessagePort[]) => Worker;
+  readonly data: DeviceWorkerData;
+  readonly channel: CommandChannel;
+  readonly onReady: (line: string) => void;
+}
+
+/** Starts the serving thread and resolves when it has stopped. */
+function untilStopped(
+  request: ServeRequest,
+  log: Log,
+  { spawn, data, channel, onReady }: Thread,
+): Promise<void> {
+  const { meeting, stopFd } = data;
+  return new Promise<void>((resolve, reject) => {
     const worker = spawn(data, [channel.remotePort]);
     const stop = () => {
       signalEventfd(stopFd);

@@ -1,5 +1,6 @@
 import type { Log } from "../hw/log.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
+import { type MappingTime, TimedDma } from "../memory/timed-dma.ts";
 import type { VirtioNetDevice } from "../vdpa/net-device.ts";
 import type { Target } from "./messages.ts";
 import { OpenedDevice, type OpenedDeviceOptions } from "./opened-device.ts";
@@ -8,6 +9,8 @@ import { OpenedDevice, type OpenedDeviceOptions } from "./opened-device.ts";
 const LARGE_GUEST = 4n << 30n;
 
 export interface ServedDeviceOptions extends OpenedDeviceOptions {
+  /** Adds up what mapping guest memory for DMA takes. */
+  readonly mappingTime: MappingTime;
   /** Polled while guest memory is mapped: whether to give up. */
   readonly shouldStop: () => boolean;
 }
@@ -22,10 +25,11 @@ export class ServedDevice {
 
   /** @throws OperatorError when it can not be had or can not be served; nothing stays open then */
   static open(target: Target, options: ServedDeviceOptions): ServedDevice {
-    const { log, shouldStop } = options;
+    const { log, shouldStop, mappingTime } = options;
     let memory: GuestMemory | undefined;
     const opened = OpenedDevice.open(target, options, (dma) => {
-      memory = new GuestMemory(dma, { log, onProgress: mappingProgress(log), shouldStop });
+      const timed = new TimedDma(dma, mappingTime);
+      memory = new GuestMemory(timed, { log, onProgress: mappingProgress(log), shouldStop });
       return memory;
     });
     return new ServedDevice(opened, memory!, options);

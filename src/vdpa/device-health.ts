@@ -17,6 +17,11 @@ export class DeviceHealth {
     readonly counters: Counters,
   ) {}
 
+  /** Undefined where the device does not tell. */
+  get linkUp(): boolean | undefined {
+    return this.#linkUp;
+  }
+
   /** @param features negotiated with the device */
   onConfigInterrupt(features: bigint): void {
     this.counters.add("config_interrupts");

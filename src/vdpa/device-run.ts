@@ -16,6 +16,7 @@ import { Interrupts } from "./interrupts.ts";
 import { NetControl } from "./net-control.ts";
 import { type DatapathPolicy, describeQueue, type Ring } from "./ring.ts";
 import { RingFactory } from "./ring-factory.ts";
+import { SwitchTimes } from "./switch-times.ts";
 import type { VringConfig } from "./vdpa-device.ts";
 
 export interface DeviceRunOptions {
@@ -25,6 +26,8 @@ export interface DeviceRunOptions {
   readonly memory: GuestMemory;
   readonly doorbells: DoorbellPolicy;
   readonly datapath: DatapathPolicy;
+  /** What there is to tell of the device or its rings has changed without having been asked for. */
+  readonly onChange?: (() => void) | undefined;
 }
 
 /** What the device has, as read at its opening. */
@@ -45,8 +48,13 @@ export class DeviceRun {
   readonly control: NetControl;
   readonly log: Log;
   readonly memory: GuestMemory;
+  /** How long rings stood still on their moves. */
+  readonly switches: SwitchTimes;
+  readonly onChange: () => void;
   readonly #counters: Counters;
   readonly #health: DeviceHealth;
+  #controlQueue: { readonly index: number; readonly size: number } | undefined;
+  #startMs: number | undefined;
   #controlBuffer: DmaBuffer | undefined;
   /** What the front-end chose at the last start, and what was negotiated with the device. */
   #chosen = 0n;
@@ -66,6 +74,8 @@ export class DeviceRun {
     this.log = log;
     this.memory = options.memory;
     this.#counters = counters;
+    this.switches = new SwitchTimes(counters);
+    this.onChange = options.onChange ?? (() => {});
     this.doorbells = new Doorbells(transport.fn, loop, log, options.doorbells, (queue) =>
       counters.queue(queue).add("kicks_relayed"),
     );
@@ -73,7 +83,10 @@ export class DeviceRun {
       transport.fn,
       loop,
       log,
-      () => this.#health.onConfigInterrupt(this.#negotiated),
+      () => {
+        this.onChange();
+        this.#health.onConfigInterrupt(this.#negotiated);
+      },
       (queue) => counters.queue(queue).add("calls_relayed"),
     );
     this.control = new NetControl(log);
@@ -98,6 +111,21 @@ export class DeviceRun {
   /** Chosen by the front-end at the last start. */
   get chosen(): bigint {
     return this.#chosen;
+  }
+
+  /** The device's own control queue, as far as it is in use. */
+  get controlQueue(): { readonly index: number; readonly size: number } | undefined {
+    return this.#controlQueue;
+  }
+
+  /** What the last start took, up to DRIVER_OK and the active pairs, in ms. */
+  get startMs(): number | undefined {
+    return this.#startMs;
+  }
+
+  /** Undefined where the device does not tell, or does not run. */
+  get linkUp(): boolean | undefined {
+    return this.#live ? this.#health.linkUp : undefined;
   }
 
   /** Whether single queues can be reset. */
@@ -130,7 +158,8 @@ export class DeviceRun {
     this.control.setEnabled(vrings.map((vring) => [vring.index, vring.enabled]));
     for (const ring of this.rings.values()) ring.connect();
     this.#health.onStart(accepted);
-    const ms = (performance.now() - started).toFixed(1);
+    this.#startMs = performance.now() - started;
+    const ms = this.#startMs.toFixed(1);
     this.log.info(`${this.transport.fn.name} runs with ${vrings.length} rings after ${ms} ms`);
     for (const ring of this.rings.values()) this.log.info(describeQueue(ring.state()));
   }
@@ -142,7 +171,10 @@ export class DeviceRun {
     const iova = allocateIova(dma, this.memory, size);
     this.#controlBuffer = DmaBuffer.create(dma, iova, size, "vdpactl-control-queue");
     this.memory.reserve(iova, iova + BigInt(size) - 1n);
-    return ControlQueue.create(this.transport, { index, features: accepted, memory: this.#controlBuffer });
+    const memory = this.#controlBuffer;
+    const queue = ControlQueue.create(this.transport, { index, features: accepted, memory });
+    this.#controlQueue = { index, size: queue.size };
+    return queue;
   }
 
   /** Gives a ring to the device, direct or relayed as the factory decides. `connect` has to follow. */
@@ -168,6 +200,7 @@ export class DeviceRun {
   /** Resets the device and ends all rings, which are returned; what fails is thrown once that is done. */
   stop(): Ring[] {
     const rings = [...this.rings.values()];
+    this.switches.clear();
     try {
       // A device that does not answer would only be waited for again.
       if (!this.#stuck) this.halt();
@@ -185,6 +218,7 @@ export class DeviceRun {
     this.doorbells.disconnectAll();
     this.interrupts.disable();
     this.control.stop();
+    this.#controlQueue = undefined;
     this.#reset();
     this.#counters.add("resets");
     // Only now, as the device has forgotten its control queue.

@@ -7,6 +7,7 @@ import type { VringConfig } from "./vdpa-device.ts";
 export class DirectRing implements Ring {
   readonly mode = "direct";
   #enabled: boolean;
+  #cutAt: number | undefined;
 
   constructor(
     readonly parts: RingParts,
@@ -29,6 +30,10 @@ export class DirectRing implements Ring {
     return this.#enabled;
   }
 
+  get cutAt(): number | undefined {
+    return this.#cutAt;
+  }
+
   setUp(): void {
     const { transport, interrupts } = this.parts;
     transport.setupQueue(this.index, {
@@ -42,6 +47,7 @@ export class DirectRing implements Ring {
   }
 
   connect(): void {
+    this.#cutAt = undefined;
     this.parts.interrupts.connect(this.index, this.vring.callFd);
     this.#connectKick();
   }
@@ -86,6 +92,7 @@ export class DirectRing implements Ring {
   rebind(): void {}
 
   cut(): void {
+    this.#cutAt ??= performance.now();
     this.parts.doorbells.disconnect(this.index);
   }
 

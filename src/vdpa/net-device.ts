@@ -13,6 +13,7 @@ import { offeredToFrontEnd } from "./feature-sets.ts";
 import { describeQueue, type QueueState, type Ring } from "./ring.ts";
 import { describeBase, isFreshBase } from "./ring-base.ts";
 import { RingMoves } from "./ring-moves.ts";
+import type { RingSwitch } from "./switch-times.ts";
 import type { DeviceLogging, VdpaDevice, VringConfig } from "./vdpa-device.ts";
 
 const DEFAULT_MAX_MTU = 65535;
@@ -22,6 +23,30 @@ export interface NetDeviceOptions extends DeviceRunOptions {
   readonly queuePairs: number | undefined;
   /** Virtio feature bits that may be offered. */
   readonly featuresMask: bigint;
+}
+
+/** What a network device is and does, for those who look on. */
+export interface NetDeviceState {
+  readonly deviceFeatures: bigint;
+  /** What a front-end may choose from. */
+  readonly offered: bigint;
+  /** With the device, at its last start. */
+  readonly negotiated: bigint;
+  readonly running: boolean;
+  /** All rings are to be relayed (`holdInRelay`). */
+  readonly held: boolean;
+  readonly logging: boolean;
+  readonly devicePairs: number;
+  /** Pairs that the device serves now. */
+  readonly activePairs: number;
+  /** Six bytes. */
+  readonly mac: Uint8Array | undefined;
+  readonly linkUp: boolean | undefined;
+  /** What the last start took, up to DRIVER_OK and the active pairs, in ms. */
+  readonly startMs: number | undefined;
+  readonly lastSwitch: RingSwitch | undefined;
+  /** The device's own control queue, as far as it is in use. */
+  readonly controlQueue: { readonly index: number; readonly size: number } | undefined;
 }
 
 /** What a device was doing when it was stopped, for `configure`. */
@@ -41,6 +66,7 @@ export class VirtioNetDevice implements VdpaDevice {
   readonly #counters: Counters;
   readonly #offered: bigint;
   readonly #devicePairs: number;
+  readonly #mac: Uint8Array | undefined;
   readonly #run: DeviceRun;
   readonly #moves: RingMoves;
   readonly #unwatchMemory: () => void;
@@ -58,6 +84,7 @@ export class VirtioNetDevice implements VdpaDevice {
     const features = transport.deviceFeatures();
     const config = readNetConfig(transport, features);
     this.#devicePairs = config.max_virtqueue_pairs;
+    this.#mac = config.mac;
     this.maxMtu = config.mtu ?? DEFAULT_MAX_MTU;
     this.#offered = offeredToFrontEnd(features, options.featuresMask);
     this.maxQueues = 2 * this.#offeredPairs(options.queuePairs);
@@ -293,6 +320,35 @@ export class VirtioNetDevice implements VdpaDevice {
   /** State of every ring the device has, ascending. */
   queues(): QueueState[] {
     return [...this.#run.rings.values()].map((ring) => ring.state()).sort((a, b) => a.index - b.index);
+  }
+
+  /** What a queue's last change of mode took, in µs; undefined when it has not changed since the device started. */
+  switchGapUs(index: number): number | undefined {
+    return this.#run.switches.gapUs(index);
+  }
+
+  /** The rings as they were given, ascending. */
+  ringConfigs(): VringConfig[] {
+    return [...this.#run.rings.values()].map((ring) => ring.config).sort((a, b) => a.index - b.index);
+  }
+
+  describe(): NetDeviceState {
+    const run = this.#run;
+    return {
+      deviceFeatures: run.traits.features,
+      offered: this.#offered,
+      negotiated: run.negotiated,
+      running: run.live,
+      held: run.factory.held,
+      logging: run.factory.logging !== undefined,
+      devicePairs: this.#devicePairs,
+      activePairs: run.live ? run.control.pairs : 0,
+      mac: this.#mac,
+      linkUp: run.linkUp,
+      startMs: run.startMs,
+      lastSwitch: run.switches.last,
+      controlQueue: run.controlQueue,
+    };
   }
 
   /** Stops the device and frees what this object holds; memory and registers are their owners'. */

@@ -83,7 +83,7 @@ export class RingMoves {
     // Once for all together: this thread does nothing else meanwhile, but the rings go on.
     const baseOf = awaitPosition(direct, memory, ringTraits(negotiated));
     this.#orStop(() => {
-      if (!resetsQueues) this.#replay(baseOf);
+      if (!resetsQueues) this.#replayMeasured(baseOf);
       else for (const ring of direct) this.#move(ring, baseOf);
     });
   }
@@ -113,8 +113,11 @@ export class RingMoves {
 
   /** Takes a ring from the device and gives it back as the factory makes it now. */
   #move(ring: Ring, baseOf = positionOf): void {
-    const moved = this.#giveBack(ring, this.#take(ring, baseOf));
-    this.run.log.info(describeQueue(moved.state()));
+    const { switches, rings, log } = this.run;
+    const after = () => [...rings.values()].filter(({ index }) => index === ring.index);
+    this.run.onChange();
+    switches.measure([ring], after, () => this.#giveBack(ring, this.#take(ring, baseOf)));
+    log.info(describeQueue(after()[0]!.state()));
   }
 
   #take(ring: Ring, baseOf: BaseOf): number {
@@ -128,6 +131,12 @@ export class RingMoves {
     const moved = this.run.setUpRing({ ...ring.config, base });
     moved.connect();
     return moved;
+  }
+
+  #replayMeasured(baseOf: BaseOf): void {
+    const rings = [...this.run.rings.values()];
+    const after = () => [...this.run.rings.values()];
+    this.run.switches.measure(rings, after, () => this.#replay(baseOf));
   }
 
   /** Where single queues can not be reset: the whole device is, and told everything anew. */

@@ -46,6 +46,8 @@ export interface Ring {
   readonly mode: RingMode;
   readonly config: VringConfig;
   readonly enabled: boolean;
+  /** When it was cut, as performance.now() says it; undefined while it is connected, or where that is not kept. */
+  readonly cutAt?: number | undefined;
   /** Gives the ring to the device, which runs or is about to. */
   setUp(): void;
   /** Wires the eventfds as the ring's state wants it, and notifies both sides once. */

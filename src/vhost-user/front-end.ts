@@ -4,7 +4,7 @@ import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import type { VdpaDevice } from "../vdpa/vdpa-device.ts";
 import { Connection, type Message } from "./connection.ts";
 import { describeRefusal, dispatch } from "./dispatch.ts";
-import { FLAG_REPLY, VERSION } from "./protocol.ts";
+import { FLAG_REPLY, requestName, VERSION } from "./protocol.ts";
 import { Session } from "./session.ts";
 
 /** Counters that a front-end's messages move. */
@@ -20,6 +20,10 @@ export interface FrontEndContext {
   device: VdpaDevice;
   readonly log: Log;
   readonly counters: CounterSink;
+  /** What a front-end has set up, memory included, is about to change. */
+  readonly onChange?: (() => void) | undefined;
+  /** A message, by its name, was not carried out. */
+  readonly onRefused?: ((message: string) => void) | undefined;
 }
 
 /** One connected front-end: its connection and its session, from the first message to the clean end of both. */
@@ -37,6 +41,7 @@ export class FrontEnd {
     onGone: (frontEnd: FrontEnd) => void,
   ) {
     this.#onGone = onGone;
+    context.onChange?.();
     context.device.prepare();
     this.session = new Session(context, context.log, context.loop);
     this.connection = new Connection(context.loop, fd, {
@@ -53,9 +58,11 @@ export class FrontEnd {
     const { counters, log } = this.context;
     this.messages++;
     counters.add("messages");
+    this.context.onChange?.();
     const outcome = dispatch(this.session, message);
     if (outcome.refused !== undefined) {
       counters.add("refused_messages");
+      this.context.onRefused?.(requestName(message.request));
       const line = describeRefusal(message.request, outcome.refused);
       // What is no OperatorError is a mistake of ours: say where.
       if (!(outcome.refused instanceof OperatorError)) log.debug((outcome.refused as Error)?.stack ?? "");
@@ -70,6 +77,7 @@ export class FrontEnd {
 
   #onClose(reason: string | undefined): void {
     const { log } = this.context;
+    this.context.onChange?.();
     try {
       this.session.close();
     } catch (error) {

@@ -31,6 +31,8 @@ export class EventLoop {
   readonly #view = new DataView(this.#events.buffer);
   #nextToken = 1;
   #running = false;
+  /** Called after each batch of events, before the next wait. */
+  afterBatch: (() => void) | undefined;
 
   /** Watches an fd, which stays the caller's. `EPOLLET` with no read is allowed, for eventfds that others own. */
   add(fd: number, events: number, callback: Callback): void {
@@ -82,6 +84,7 @@ export class EventLoop {
       const entry = this.#callbacks.get(fd);
       if (entry?.token === token) entry.callback(events);
     }
+    this.afterBatch?.();
     return n;
   }
 

@@ -109,6 +109,11 @@ export class ControlQueue {
     return new ControlQueue(transport, options, ring, entries, area, transport.doorbell(index));
   }
 
+  /** Entries. */
+  get size(): number {
+    return this.entries;
+  }
+
   /** Makes the device use the first `pairs` queue pairs (VQ_PAIRS_SET); needs MQ negotiated. */
   setQueuePairs(pairs: number): void {
     const name = `VQ_PAIRS_SET ${pairs}`;

@@ -20,6 +20,8 @@ export interface DaemonOptions {
   readonly meeting?: readonly string[];
   /** Fd that the daemon finds as number 3. */
   readonly fd?: number;
+  /** Where its control socket goes; a directory of its own when undefined. */
+  readonly runtimeDirectory?: string;
   /** Most open files the daemon may have. */
   readonly maxFiles?: number;
 }
@@ -42,6 +44,7 @@ export class Daemon {
     readonly child: ChildProcess,
     readonly directory: string,
     readonly socketPath: string,
+    readonly runtimeDirectory: string,
   ) {
     collectLines(child.stdout!, this.out);
     collectLines(child.stderr!, this.log);
@@ -65,14 +68,15 @@ export class Daemon {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: scripts/build makes it`);
     const directory = mkdtempSync(join(tmpdir(), "vdpactl-"));
     const socketPath = join(directory, "vhost.sock");
+    const runtimeDirectory = options.runtimeDirectory ?? join(directory, "run");
     const meeting = options.meeting ?? ["--socket", socketPath];
     const command = [BINARY, "serve", "--sim", ...meeting, ...(options.args ?? [])];
     if (options.maxFiles) command.unshift("prlimit", `--nofile=${options.maxFiles}`);
     const child = spawn(command[0]!, command.slice(1), {
-      env: ENVIRONMENT,
+      env: { ...ENVIRONMENT, VDPACTL_RUNTIME_DIR: runtimeDirectory },
       stdio: ["ignore", "pipe", "pipe", ...(options.fd === undefined ? [] : [options.fd])],
     });
-    const daemon = new Daemon(child, directory, socketPath);
+    const daemon = new Daemon(child, directory, socketPath, runtimeDirectory);
     try {
       await eventually(
         () => {
@@ -173,6 +177,18 @@ export class Daemon {
     return code;
   }
 
+  /** Runs another `vdpactl` that finds this daemon. */
+  ask(...args: readonly string[]): Promise<Ran> {
+    return run(args, { VDPACTL_RUNTIME_DIR: this.runtimeDirectory });
+  }
+
+  /** The same with `--json`; throws unless it succeeds. */
+  async askJson<T>(...args: readonly string[]): Promise<T> {
+    const { code, out, err } = await this.ask(...args, "--json");
+    if (code !== 0) throw new Error(`vdpactl ${args.join(" ")} ended with ${code}: ${err}`);
+    return JSON.parse(out) as T;
+  }
+
   get socketExists(): boolean {
     return existsSync(this.socketPath);
   }
@@ -194,9 +210,16 @@ function collectLines(stream: NodeJS.ReadableStream, into: string[]): void {
   });
 }
 
+export interface Ran {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
 /** Runs `vdpactl` to its end. */
-export async function run(args: readonly string[]): Promise<{ code: number; out: string; err: string }> {
-  const child = Bun.spawn([BINARY, ...args], { env: ENVIRONMENT, stdout: "pipe", stderr: "pipe" });
+export async function run(args: readonly string[], more: Record<string, string> = {}): Promise<Ran> {
+  const env = { ...ENVIRONMENT, ...more };
+  const child = Bun.spawn([BINARY, ...args], { env, stdout: "pipe", stderr: "pipe" });
   const late = setTimeout(() => child.kill("SIGKILL"), ONCE_MS);
   const [out, err, code] = await Promise.all([
     new Response(child.stdout).text(),

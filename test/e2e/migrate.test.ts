@@ -1,0 +1,90 @@
+import { afterEach, describe, expect, test } from "bun:test";
+import type { MigrationRecord } from "../../src/commands/migrate/record.ts";
+import { connectGuest, type Guest, type GuestOptions } from "../support/front-end/guest.ts";
+import { exchange, trafficProblem } from "../support/front-end/traffic.ts";
+import { Daemon, type DaemonOptions } from "./support/daemon.ts";
+import { passFrames } from "./support/well-behaved.ts";
+
+const cleanup: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const step of cleanup.splice(0).reverse()) await step();
+});
+
+async function start(options: DaemonOptions = {}): Promise<Daemon> {
+  const daemon = await Daemon.start(options);
+  cleanup.push(() => daemon.dispose());
+  return daemon;
+}
+
+async function guestOf(daemon: Daemon, options: GuestOptions = {}): Promise<Guest> {
+  const guest = await connectGuest({ socketPath: daemon.socketPath, pairs: 2, ...options });
+  cleanup.push(() => guest.close());
+  return guest;
+}
+
+const modes = ({ queues }: MigrationRecord) => queues.map(({ mode }) => mode);
+const migrate = (daemon: Daemon, ...args: string[]) => daemon.askJson<MigrationRecord>("migrate", ...args);
+
+for (const packed of [false, true]) {
+  // A packed ring shows its position for certain where a chain takes one descriptor of it.
+  const layout: GuestOptions = packed ? { packed, layouts: ["single", "indirect"], indirect: true } : {};
+
+  describe(packed ? "packed" : "split", () => {
+    test("prepare and cancel under traffic: nothing is lost, and the rings go there and back", async () => {
+      const daemon = await start();
+      const guest = await guestOf(daemon, { ...layout, pairs: 1 });
+      let done = false;
+      const traffic = exchange(guest, { until: () => done });
+      const prepared = await migrate(daemon, "prepare");
+      expect(modes(prepared)).toEqual(["relay", "relay"]);
+      expect([prepared.phase, prepared.held]).toEqual(["prepared", true]);
+      for (const { gap_us } of prepared.queues) expect(gap_us).toBeGreaterThan(0);
+      // Both layouts pass the point at which they could go back, again and again, and stay.
+      const relayed = prepared.relayed;
+      while ((await migrate(daemon, "status")).relayed < relayed + 2000);
+      expect(modes(await migrate(daemon, "status"))).toEqual(["relay", "relay"]);
+      const cancelled = await migrate(daemon, "cancel", "--timeout", "60");
+      expect(modes(cancelled)).toEqual(["direct", "direct"]);
+      expect([cancelled.phase, cancelled.all_direct]).toEqual(["direct", true]);
+      expect(cancelled.queues.map(({ mode_switches }) => mode_switches)).toEqual([2, 2]);
+      done = true;
+      expect(trafficProblem(await traffic)).toBeUndefined();
+    }, 120_000);
+
+    test("without traffic the rings stay relayed, and cancel says until when", async () => {
+      const daemon = await start();
+      const guest = await guestOf(daemon, layout);
+      await passFrames(guest, { frames: 100 });
+      await migrate(daemon, "prepare");
+      const { code, out, err } = await daemon.ask("migrate", "cancel", "--timeout", "0");
+      expect(code).toBe(0);
+      expect(out).toMatch(/^0 +rx +relay/);
+      expect(err).toMatch(
+        packed
+          ? /queue 1 stays relayed for 412 more descriptors/
+          : /queue 1 stays relayed for 65436 more entries/,
+      );
+      expect((await migrate(daemon, "status")).phase).toBe("returning");
+    }, 60_000);
+  });
+}
+
+test("rings that start while they are held are relayed from the beginning", async () => {
+  const daemon = await start();
+  expect((await migrate(daemon, "prepare")).phase).toBe("no front-end");
+  const guest = await guestOf(daemon);
+  await passFrames(guest, { frames: 100 });
+  const status = await migrate(daemon, "status");
+  expect(status.phase).toBe("prepared");
+  expect(status.queues.map(({ relayed }) => relayed >= 100)).toEqual([true, true, true, true]);
+}, 60_000);
+
+test("a daemon that may not relay refuses, with its reason and its exit code", async () => {
+  const daemon = await start({ args: ["--datapath", "direct"] });
+  const { code, out, err } = await daemon.ask("migrate", "prepare");
+  expect([code, out]).toEqual([3, ""]);
+  expect(err).toBe(
+    "error: the rings of sim can not be relayed\n" +
+      "  why: relaying rings, which this would take, is switched off (--datapath direct)\n",
+  );
+}, 60_000);
