@@ -1,3 +1,4 @@
+import { MailboxClient } from "../mailbox.ts";
 import type {
   DmaMemory,
   DmaSpace,
@@ -9,18 +10,13 @@ import type {
 } from "../pci-function.ts";
 import { queueOfDoorbell, regionSize, VIRTIO_BAR } from "./bar-layout.ts";
 import { SimCounters, type SimCounts } from "./counters.ts";
-import { countersOf, createMailbox, MailboxClient, type SimLink } from "./mailbox.ts";
+import { countersOf, type Op, PROTOCOL, type SimLink } from "./mailbox.ts";
 import { PAGE_SIZE, type SimConfig, type SimFaults } from "./sim-options.ts";
 
-export type { SimLink } from "./mailbox.ts";
+export { createSimLink, type SimLink } from "./mailbox.ts";
 
 const CONFIG_COMMAND = 4;
 const MEMORY_AND_BUS_MASTER = 6;
-
-/** A link between the thread that runs the device and the one that drives it. */
-export function createSimLink(): SimLink {
-  return createMailbox();
-}
 
 /** The simulated device as a PCI function, with what only a simulated one can do. */
 export interface SimFunction extends PciFunction {
@@ -30,11 +26,7 @@ export interface SimFunction extends PciFunction {
   inject(faults: SimFaults): void;
 }
 
-/** JSON has no 64-bit numbers. */
-type Description = Omit<SimConfig, "usable" | "withhold"> & {
-  readonly withhold: string;
-  readonly ranges: readonly [string, string][];
-};
+type Mailbox = MailboxClient<Op>;
 
 /**
  * Connects to the device at the other end of a link, once, in the thread that will drive it. Waits up to 10 s for it
@@ -42,10 +34,8 @@ type Description = Omit<SimConfig, "usable" | "withhold"> & {
  * doorbells with the right value, which are posted.
  */
 export function connectSim(link: SimLink, name = "sim"): SimFunction {
-  const mailbox = new MailboxClient(link);
-  const { ranges, withhold, ...config } = mailbox.call("describe").data as Description;
-  const usable = ranges.map(([first, last]) => ({ first: BigInt(first), last: BigInt(last) }));
-  const fn = new ConnectedSim(name, mailbox, { ...config, usable, withhold: BigInt(withhold) }, link);
+  const mailbox = new MailboxClient(link, PROTOCOL);
+  const fn = new ConnectedSim(name, mailbox, mailbox.call("describe").data as SimConfig, link);
   // As VFIO leaves a device that was opened: decoding memory and able to do DMA.
   fn.write(7, CONFIG_COMMAND, 2, MEMORY_AND_BUS_MASTER);
   return fn;
@@ -55,14 +45,14 @@ class ConnectedSim implements SimFunction {
   readonly dma: DmaSpace;
   readonly msixVectors: number;
   readonly vfioFds = undefined;
-  readonly #mailbox: MailboxClient;
+  readonly #mailbox: Mailbox;
   readonly #config: SimConfig;
   readonly #counters: SimCounters;
   #closed = false;
 
   constructor(
     readonly name: string,
-    mailbox: MailboxClient,
+    mailbox: Mailbox,
     config: SimConfig,
     link: SimLink,
   ) {
@@ -88,7 +78,7 @@ class ConnectedSim implements SimFunction {
 
   write(region: number, offset: number, width: RegisterWidth, value: number): void {
     const queue = region === VIRTIO_BAR && width === 2 ? queueOfDoorbell(this.#config, offset) : undefined;
-    if (queue !== undefined && queue === value) this.#mailbox.kick(queue);
+    if (queue !== undefined && queue === value) this.#mailbox.post(queue);
     else this.#mailbox.call("write", { numbers: [region, offset, width, value] });
   }
 
@@ -149,7 +139,7 @@ class SimDmaSpace implements DmaSpace {
   readonly pageSize = PAGE_SIZE;
 
   constructor(
-    readonly mailbox: MailboxClient,
+    readonly mailbox: Mailbox,
     readonly usable: readonly IovaRange[],
   ) {}
 

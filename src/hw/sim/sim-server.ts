@@ -3,24 +3,25 @@ import { EPOLLET, EPOLLIN, EventLoop } from "../ffi/event-loop.ts";
 import { drainEventfd } from "../ffi/eventfd.ts";
 import { closeFd } from "../ffi/fd.ts";
 import type { Log } from "../log.ts";
+import type { MailboxServer, Message } from "../mailbox.ts";
 import type { Doorbell, RegisterWidth } from "../pci-function.ts";
 import { doorbellOffset, VIRTIO_BAR } from "./bar-layout.ts";
 import { type FaultSwitch, withdrawn } from "./fault-switch.ts";
 import { dupEventfd } from "./interrupts.ts";
-import type { MailboxServer, Message, Op } from "./mailbox.ts";
+import type { Op } from "./mailbox.ts";
 import type { SimDevice } from "./sim-device.ts";
 import type { SimFaults } from "./sim-options.ts";
 
 /** Serves requests and doorbells to a device in this thread. */
 export class SimServer {
   readonly #device: SimDevice;
-  readonly #mailbox: MailboxServer;
+  readonly #mailbox: MailboxServer<Op>;
   readonly #loop = new EventLoop();
   /** Our duplicates of the bound eventfds, by region, offset, width and value. */
   readonly #doorbells = new Map<string, number>();
   #open = true;
 
-  constructor(device: SimDevice, mailbox: MailboxServer, requestFd: number) {
+  constructor(device: SimDevice, mailbox: MailboxServer<Op>, requestFd: number) {
     this.#device = device;
     this.#mailbox = mailbox;
     this.#loop.add(requestFd, EPOLLIN, () => drainEventfd(requestFd));
@@ -47,7 +48,7 @@ export class SimServer {
       while (this.#open) {
         const more = this.#device.poll();
         this.#loop.runOnce(more ? 0 : -1);
-        this.#ring(this.#mailbox.takeKicks());
+        this.#ring(this.#mailbox.takePosts());
         this.#mailbox.serve((op, numbers, big, data) => this.#handle(op, numbers, big, data));
       }
     } finally {
@@ -66,16 +67,8 @@ export class SimServer {
     const [a = 0, b = 0, c = 0, d = 0] = numbers;
     const device = this.#device;
     switch (op) {
-      case "describe": {
-        const { usable, withhold, ...config } = device.config;
-        return {
-          data: {
-            ...config,
-            withhold: `${withhold}`,
-            ranges: usable.map(({ first, last }) => [`${first}`, `${last}`]),
-          },
-        };
-      }
+      case "describe":
+        return { data: device.config };
       case "read":
         this.#check(a, b, c);
         return { numbers: [device.regRead(a, b, c as RegisterWidth)] };

@@ -1,9 +1,10 @@
 import { writeFd } from "../ffi/fd.ts";
 import type { Log } from "../log.ts";
+import { MailboxServer } from "../mailbox.ts";
 import { messageOf } from "../operator-error.ts";
 import { SimCounters } from "./counters.ts";
 import type { FaultSwitch } from "./fault-switch.ts";
-import { countersOf, MailboxServer, type SimLink } from "./mailbox.ts";
+import { countersOf, PROTOCOL, type SimLink } from "./mailbox.ts";
 import { SimDevice } from "./sim-device.ts";
 import type { SimOptions } from "./sim-options.ts";
 import { SimServer } from "./sim-server.ts";
@@ -26,7 +27,7 @@ export function runSimWorker(
   log: Log = stderrLog,
   faultSwitch?: FaultSwitch,
 ): void {
-  const mailbox = new MailboxServer(link);
+  const mailbox = new MailboxServer(link, PROTOCOL);
   try {
     const { buffer, offset } = countersOf(link);
     const device = new SimDevice(options, log, new SimCounters(buffer, offset));

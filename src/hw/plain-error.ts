@@ -1,5 +1,5 @@
-import { SysError } from "../ffi/errno.ts";
-import { type ErrorKind, messageOf, OperatorError } from "../operator-error.ts";
+import { SysError } from "./ffi/errno.ts";
+import { type ErrorKind, messageOf, OperatorError } from "./operator-error.ts";
 
 interface PlainError {
   readonly what: string;
@@ -9,9 +9,12 @@ interface PlainError {
   readonly sys?: { readonly call: string; readonly errno: number; readonly path?: string | undefined };
 }
 
-/** An error as plain data, to cross from one thread to another. */
-export function encodeError(error: unknown): PlainError {
-  if (!(error instanceof OperatorError)) return { what: `simulated device: ${messageOf(error)}` };
+/**
+ * An error as plain data, to cross from one thread to another.
+ * @param who names the thread where the error says nothing for an operator
+ */
+export function encodeError(error: unknown, who: string): PlainError {
+  if (!(error instanceof OperatorError)) return { what: `${who}: ${messageOf(error)}` };
   const { what, why, remedy, kind } = error;
   if (!(error instanceof SysError)) return { what, why, remedy, kind };
   return { what, why, remedy, kind, sys: { call: error.call, errno: error.errno, path: error.path } };
