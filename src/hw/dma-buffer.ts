@@ -2,8 +2,15 @@ import { closeFd, memfd } from "./ffi/fd.ts";
 import { MappedMemory } from "./ffi/mmap.ts";
 import type { DmaSpace } from "./pci-function.ts";
 
+/** Memory that a device and a thread of ours use, whoever owns it. */
+export interface SharedBuffer {
+  readonly memory: MappedMemory;
+  /** The device's address of the first byte. */
+  readonly iova: bigint;
+}
+
 /** Zeroed memory of ours that a device may use. SAFETY: owned here from creation until `close`. */
-export class DmaBuffer {
+export class DmaBuffer implements SharedBuffer {
   private constructor(
     readonly memory: MappedMemory,
     /** The device's address of the first byte. */

@@ -9,6 +9,16 @@ import { hex } from "./region.ts";
 /** Guest bytes that one bit of the log stands for (VHOST_LOG_PAGE). */
 export const LOG_PAGE = 4096n;
 
+/** A log that another thread of this process is to mark as well. Plain data. */
+export interface SharedLog {
+  /** The map: host virtual address and bytes. */
+  readonly hva: number;
+  readonly bytes: number;
+  /** Bytes of the bitmap. */
+  readonly size: number;
+  readonly stable: boolean;
+}
+
 /** Bytes of a window of the map (MappedMemory). */
 const WINDOW = 2 ** 31;
 /** Where no byte of the first window is, for pages that need more than 31 bits. */
@@ -72,6 +82,25 @@ export class DirtyLog {
         error,
       );
     }
+  }
+
+  /** What `attach` in another thread takes. */
+  share(): SharedLog {
+    return { hva: this.memory.hva, bytes: this.memory.size, size: this.size, stable: this.stable };
+  }
+
+  /**
+   * The log of another thread, with failures of its own.
+   * SAFETY: the owner closes its log only after this one was closed.
+   */
+  static attach({ hva, bytes, size, stable }: SharedLog): DirtyLog {
+    return new DirtyLog(MappedMemory.borrow(hva, bytes), size, stable);
+  }
+
+  /** Takes over failures that another thread had with this log. */
+  addFailures(count: number, first: string | undefined): void {
+    this.failures += count;
+    this.#firstFailure ??= first;
   }
 
   /** Whether the bit of the page that holds this guest address lies in the log. */

@@ -1,9 +1,9 @@
 import { SysError } from "../hw/ffi/errno.ts";
-import type { MappedMemory } from "../hw/ffi/mmap.ts";
 import { readOwnMemory, writeOwnMemory } from "../hw/ffi/process-memory.ts";
 import type { Log } from "../hw/log.ts";
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import type { DmaSpace, IovaRange } from "../hw/pci-function.ts";
+import { type GuestMap, type Located, notInMemory } from "./guest-map.ts";
 import { MappedRegion } from "./mapped-region.ts";
 import { MemoryCopy, unmapAll } from "./memory-copy.ts";
 import {
@@ -29,25 +29,17 @@ export interface GuestMemoryOptions {
   readonly shouldStop?: (() => boolean) | undefined;
 }
 
-/** Where a guest address lies in this process. SAFETY: valid until the table changes. */
-export interface Located {
-  readonly memory: MappedMemory;
-  /** Byte offset in `memory`. */
-  readonly offset: number;
-  /** False when an access may raise SIGBUS because the file can be truncated. */
-  readonly stable: boolean;
-}
-
 /**
  * The guest's memory: mapped into this process and, at IOVA = GPA, for the device. Every change is atomic: after an
  * error the table is as before. Regions that stay the same keep their mapping.
  */
-export class GuestMemory {
+export class GuestMemory implements GuestMap {
   #regions: readonly MappedRegion[] = [];
   #reserved: readonly IovaRange[] = [];
   readonly #watchers = new Set<() => void>();
   #dma: DmaSpace;
   #copy: MemoryCopy | undefined;
+  readonly #leavers = new Set<() => void>();
 
   constructor(
     dma: DmaSpace,
@@ -89,6 +81,16 @@ export class GuestMemory {
   watch(changed: () => void): () => void {
     this.#watchers.add(changed);
     return () => this.#watchers.delete(changed);
+  }
+
+  /**
+   * Calls `leave` before regions are unmapped, for whoever uses them in another thread and must not any more once it
+   * returns. `watch`'s call always follows, also when the table stays as it was. It may throw to keep the table.
+   * Returns what ends that.
+   */
+  beforeUnmap(leave: () => void): () => void {
+    this.#leavers.add(leave);
+    return () => this.#leavers.delete(leave);
   }
 
   #setRegions(regions: readonly MappedRegion[]): void {
@@ -157,21 +159,27 @@ export class GuestMemory {
         kind: "protocol",
       });
     }
-    this.#exchange([region], []);
-    this.#setRegions(this.#regions.filter((other) => other !== region));
+    const { failure } = this.#exchange([region], []);
+    this.#setRegions(failure ? this.#regions : this.#regions.filter((other) => other !== region));
+    if (failure) throw failure.error;
   }
 
   /** Removes all regions. The device must be reset before. */
   clear(): void {
-    const all = this.#regions;
-    this.#regions = [];
-    this.#exchange(all, []);
-    this.#setRegions([]);
+    const { failure } = this.#exchange(this.#regions, []);
+    this.#setRegions(failure ? this.#regions : []);
+    if (failure) throw failure.error;
   }
 
   #exchange(removed: readonly MappedRegion[], added: readonly MappedRegion[]): ExchangeResult {
     // A table that is sent again as it is changes nothing.
     if (removed.length + added.length > 0) this.#copy?.lose();
+    try {
+      if (removed.length > 0) for (const leave of this.#leavers) leave();
+    } catch (error) {
+      for (const region of added) region.close();
+      return { failure: { error }, regions: [] };
+    }
     return exchangeRegions(this.#dma, removed, added, this.options);
   }
 
@@ -285,9 +293,6 @@ export class GuestMemory {
       if (gpa >= first && gpa + BigInt(length) <= first + size)
         return { region, offset: Number(gpa - first) };
     }
-    throw new OperatorError(`guest memory at GPA ${hex(gpa)} with ${length} bytes`, {
-      why: "no memory region holds this range",
-      kind: "protocol",
-    });
+    throw notInMemory(gpa, length);
   }
 }

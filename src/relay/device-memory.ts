@@ -1,4 +1,4 @@
-import type { DmaBuffer } from "../hw/dma-buffer.ts";
+import type { SharedBuffer } from "../hw/dma-buffer.ts";
 import { alignUp } from "../hw/virtio/ring-layout.ts";
 
 const LINE = 64;
@@ -20,7 +20,7 @@ export interface DevicePart {
   readonly iova: bigint;
 }
 
-function partOf(buffer: DmaBuffer, offset: number, length: number): DevicePart {
+function partOf(buffer: SharedBuffer, offset: number, length: number): DevicePart {
   const { buffer: bytes } = buffer.memory.window(0).u8;
   return {
     u16: new Uint16Array(bytes, offset, length >> 1),
@@ -31,7 +31,7 @@ function partOf(buffer: DmaBuffer, offset: number, length: number): DevicePart {
 }
 
 export function splitDeviceMemory(
-  buffer: DmaBuffer,
+  buffer: SharedBuffer,
   offset: number,
   size: number,
 ): { avail: DevicePart; used: DevicePart } {
@@ -42,7 +42,7 @@ export function splitDeviceMemory(
 }
 
 export function packedDeviceMemory(
-  buffer: DmaBuffer,
+  buffer: SharedBuffer,
   offset: number,
   size: number,
 ): { desc: DevicePart; driver: DevicePart; device: DevicePart } {

@@ -1,7 +1,7 @@
 import { ptr } from "bun:ffi";
 import type { MappedMemory } from "../hw/ffi/mmap.ts";
 import { copyFromProcess } from "../hw/ffi/process-memory.ts";
-import type { GuestMemory } from "../memory/guest-memory.ts";
+import type { GuestMap } from "../memory/guest-map.ts";
 
 const WINDOW = 2 ** 31;
 const FAR_PAGE = 2 ** 31 - 1;
@@ -25,7 +25,7 @@ export class GuestView {
   /** The words that `readDescriptor` has read: address low and high, length, the rest. */
   readonly words: Uint32Array;
   readonly #wordsHva: number;
-  readonly #memory: GuestMemory;
+  readonly #memory: GuestMap;
   #pieces: Piece[] = [];
   /** Ranges without gaps, ascending: adjacent regions are one to a device. */
   #starts = new Float64Array(0);
@@ -37,7 +37,7 @@ export class GuestView {
   #lastEnd = -1;
   #lastPiece: Piece | undefined;
 
-  constructor(memory: GuestMemory) {
+  constructor(memory: GuestMap) {
     this.#memory = memory;
     this.words = new Uint32Array(new ArrayBuffer(16));
     // SAFETY: the buffer came before its view, so it does not move.

@@ -1,4 +1,4 @@
-import type { GuestMemory } from "../memory/guest-memory.ts";
+import type { GuestMap } from "../memory/guest-map.ts";
 import { acquireFence, fullFence } from "./fences.ts";
 import type { GuestRing, RelayLogging } from "./relay.ts";
 import { RingArea } from "./ring-area.ts";
@@ -20,7 +20,7 @@ export class PackedGuestRing {
   readonly #descGpa: number;
   readonly #deviceGpa: number;
 
-  constructor(memory: GuestMemory, ring: GuestRing) {
+  constructor(memory: GuestMap, ring: GuestRing) {
     this.#ring = ring;
     this.desc = RingArea.locate(memory, ring.descGpa, 16 * ring.size, 16, "descriptor ring");
     this.driver = RingArea.locate(memory, ring.driverGpa, 4, 4, "driver area");

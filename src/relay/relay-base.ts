@@ -1,5 +1,5 @@
 import type { DirtyLog } from "../memory/dirty-log.ts";
-import type { GuestMemory } from "../memory/guest-memory.ts";
+import type { GuestMap } from "../memory/guest-map.ts";
 import { ChainReader } from "./chain-reader.ts";
 import { ChainRecord } from "./chain-record.ts";
 import { GuestView } from "./guest-view.ts";
@@ -14,7 +14,7 @@ export abstract class RelayBase {
   outstanding = 0;
   starved = false;
   protected readonly ring: GuestRing;
-  protected readonly memory: GuestMemory;
+  protected readonly memory: GuestMap;
   protected readonly view: GuestView;
   protected readonly record: ChainRecord;
   protected readonly reader: ChainReader;

@@ -1,6 +1,6 @@
-import type { DmaBuffer } from "../hw/dma-buffer.ts";
+import type { SharedBuffer } from "../hw/dma-buffer.ts";
 import type { DirtyLog } from "../memory/dirty-log.ts";
-import type { GuestMemory } from "../memory/guest-memory.ts";
+import type { GuestMap } from "../memory/guest-map.ts";
 import type { RelayCounts } from "./relay-counts.ts";
 import type { RingFault } from "./ring-fault.ts";
 
@@ -21,9 +21,9 @@ export interface GuestRing {
 
 export interface RelayOptions {
   readonly ring: GuestRing;
-  readonly memory: GuestMemory;
+  readonly memory: GuestMap;
   /** Zeroed memory of ours with room for `relayBytes` from `offset` (a multiple of 64) on, in its first 2 GiB. */
-  readonly buffer: DmaBuffer;
+  readonly buffer: SharedBuffer;
   readonly offset: number;
 }
 

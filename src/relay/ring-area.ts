@@ -3,7 +3,7 @@ import { atomicAddBit } from "../hw/ffi/kernel-atomics.ts";
 import type { MappedMemory } from "../hw/ffi/mmap.ts";
 import { copyFromProcess, copyToProcess } from "../hw/ffi/process-memory.ts";
 import { OperatorError } from "../hw/operator-error.ts";
-import type { GuestMemory } from "../memory/guest-memory.ts";
+import type { GuestMap } from "../memory/guest-map.ts";
 import { RingFault } from "./ring-fault.ts";
 
 /**
@@ -46,7 +46,7 @@ export class RingArea {
    * Finds a part of a ring in guest memory.
    * @throws OperatorError when it is misaligned or not inside one region
    */
-  static locate(memory: GuestMemory, gpa: bigint, length: number, align: number, what: string): RingArea {
+  static locate(memory: GuestMap, gpa: bigint, length: number, align: number, what: string): RingArea {
     if (gpa % BigInt(align) !== 0n) {
       throw new OperatorError(`${what} at GPA 0x${gpa.toString(16)}`, {
         why: `its address is not a multiple of ${align}`,

@@ -1,5 +1,5 @@
 import type { DirtyLog } from "../memory/dirty-log.ts";
-import type { GuestMemory } from "../memory/guest-memory.ts";
+import type { GuestMap } from "../memory/guest-map.ts";
 import { acquireFence, fullFence } from "./fences.ts";
 import type { GuestRing, RelayLogging } from "./relay.ts";
 import { RingArea } from "./ring-area.ts";
@@ -23,7 +23,7 @@ export class SplitGuestRing {
   readonly #ring: GuestRing;
   readonly #mask: number;
 
-  constructor(memory: GuestMemory, ring: GuestRing) {
+  constructor(memory: GuestMap, ring: GuestRing) {
     const { size, eventIdx } = ring;
     const event = eventIdx ? 2 : 0;
     this.#ring = ring;

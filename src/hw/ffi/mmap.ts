@@ -30,6 +30,7 @@ export class MappedMemory {
     readonly hva: number,
     /** Bytes. */
     readonly size: number,
+    private readonly borrowed = false,
   ) {}
 
   /** Maps `size` bytes of `fd` from `offset` (a multiple of the file's page size). The fd stays the caller's. */
@@ -37,6 +38,14 @@ export class MappedMemory {
     const flags = MAP_SHARED | MAP_NORESERVE;
     const hva = checked(libc.mmap(0, size, PROT_READ | PROT_WRITE, flags, fd, offset), "mmap", what);
     return new MappedMemory(hva, size);
+  }
+
+  /**
+   * Views of a map of another thread's; `unmap` empties them and leaves the map alone.
+   * SAFETY: the owner keeps the map until this thread has called `unmap`.
+   */
+  static borrow(hva: number, size: number): MappedMemory {
+    return new MappedMemory(hva, size, true);
   }
 
   /** The window that holds the byte at `offset`. */
@@ -65,6 +74,6 @@ export class MappedMemory {
     if (!this.#mapped) return;
     this.#mapped = false;
     for (const window of this.#windows) (window?.u8.buffer as ArrayBuffer | undefined)?.transfer(0);
-    checked(libc.munmap(this.hva, this.size), "munmap");
+    if (!this.borrowed) checked(libc.munmap(this.hva, this.size), "munmap");
   }
 }

@@ -259,3 +259,63 @@ describe("access", () => {
     expect(() => ftruncateSync(fd, 0)).toThrow();
   });
 });
+
+describe("before regions are unmapped", () => {
+  const tables = () => ({ both: [LOW, HIGH].map((description) => ({ description, fd })) });
+
+  test("whoever uses them elsewhere is told while they are still there, and of the new table afterwards", () => {
+    const events: string[] = [];
+    memory.replaceAll(tables().both);
+    memory.beforeUnmap(() => events.push(`before ${guestMaps()} ${memory.count}`));
+    memory.watch(() => events.push(`after ${guestMaps()} ${memory.count}`));
+    const third = region(0x2_0000_0000n, MIB, 0x7200_0000_0000n);
+    memory.add({ description: third, fd });
+    expect(events).toEqual(["after 3 3"]);
+    memory.remove(third);
+    expect(events.splice(0)).toEqual(["after 3 3", "before 3 3", "after 2 2"]);
+    memory.replaceAll([{ description: LOW, fd }]);
+    expect(events.splice(0)).toEqual(["before 2 2", "after 1 1"]);
+    memory.clear();
+    expect(events).toEqual(["before 1 1", "after 0 0"]);
+  });
+
+  test("one who can not let go keeps the table as it is", () => {
+    memory.replaceAll(tables().both);
+    let told = 0;
+    const unwatch = [
+      memory.beforeUnmap(() => {
+        throw new Error("still in use");
+      }),
+      memory.watch(() => told++),
+    ];
+    const other = region(0x2_0000_0000n, MIB, 0x7200_0000_0000n);
+    const changes = [
+      () => memory.remove(HIGH),
+      () => memory.clear(),
+      () => memory.replaceAll([{ description: other, fd }]),
+    ];
+    for (const change of changes) expect(change).toThrow("still in use");
+    expect(told).toBe(3);
+    expect(memory.regions).toEqual([LOW, HIGH]);
+    expect(guestMaps()).toBe(2);
+    expect(dma.ranges()).toEqual(["0-100000", "100000000-100200000"]);
+    for (const end of unwatch) end();
+  });
+
+  test("a table that fails to be mapped is followed by the one that stays", () => {
+    memory.replaceAll(tables().both);
+    const events: number[] = [];
+    memory.beforeUnmap(() => events.push(-1));
+    memory.watch(() => events.push(memory.count));
+    dma.mapsLeft = 0;
+    const other = region(0x2_0000_0000n, MIB, 0x7200_0000_0000n);
+    expect(() =>
+      memory.replaceAll([
+        { description: LOW, fd },
+        { description: other, fd },
+      ]),
+    ).toThrow("no room");
+    expect(events).toEqual([-1, 2]);
+    dma.mapsLeft = Number.POSITIVE_INFINITY;
+  });
+});
