@@ -43,6 +43,11 @@ export default defineVerb({
       oneOf("auto", "direct", "relay"),
       "who moves ring entries: the device where it can, only the device, or this process",
     ),
+    "relay-threads": value(
+      "N",
+      integer(0, 64),
+      "threads that move ring entries, pairs in turn; 0: the device's thread",
+    ),
     bind: flag("bind the device to vfio-pci first"),
     force: flag("serve a device whose DMA may bypass the IOMMU"),
     "runtime-dir": RUNTIME_DIR,
@@ -70,6 +75,14 @@ export default defineVerb({
         kind: "usage",
       });
     }
+    const relayThreads = options["relay-threads"] ?? 0;
+    if (relayThreads > 0 && options.datapath === "direct") {
+      throw new OperatorError("--relay-threads has no meaning with --datapath direct", {
+        why: "no ring is relayed then",
+        remedy: "leave one of them out",
+        kind: "usage",
+      });
+    }
     const meeting = meetingOf(options);
     if (options.bind && options.pci !== undefined) {
       const { bindDevices } = await import("../hw/pci/bind.ts");
@@ -83,6 +96,7 @@ export default defineVerb({
         featuresMask: options["features-mask"] ?? ~0n,
         doorbells: options.doorbell ?? "auto",
         datapath: options.datapath ?? "auto",
+        relayThreads,
         force: options.force,
         logSettings,
         runtimeDirectory: options["runtime-dir"],

@@ -4,6 +4,7 @@ import { EPOLLIN, EventLoop } from "../hw/ffi/event-loop.ts";
 import { isReady, POLLIN } from "../hw/ffi/fd.ts";
 import type { Log } from "../hw/log.ts";
 import { Counters } from "../vdpa/counters.ts";
+import { RelayThreads } from "../vdpa/relay-threads/relay-threads.ts";
 import { FrontEndServer } from "../vhost-user/listener.ts";
 import { CommandInbox } from "./command-inbox.ts";
 import { GuestMoves } from "./guest-moves.ts";
@@ -44,6 +45,9 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
   cleanup.push(() => loop.close());
   loop.add(data.stopFd, EPOLLIN, () => loop.stop());
 
+  const relayThreads = data.relayLinks.length > 0 ? new RelayThreads(data.relayLinks, loop) : undefined;
+  cleanup.push(() => relayThreads?.close());
+
   const counters = new Counters(data.counters);
   const watch = new DeviceWatch(data.board);
   const served = ServedDevice.open(data.target, {
@@ -53,6 +57,7 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
     counters,
     onChange: watch.touch,
     mappingTime: watch.mappingTime,
+    relayThreads,
     shouldStop: () => isReady(data.stopFd, POLLIN),
   });
   cleanup.push(() => served.close());

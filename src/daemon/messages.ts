@@ -5,6 +5,7 @@ import type { FaultSwitch } from "../hw/sim/fault-switch.ts";
 import type { SimLink } from "../hw/sim/link.ts";
 import type { SimOptions } from "../hw/sim/sim-options.ts";
 import type { DoorbellPolicy } from "../vdpa/doorbells.ts";
+import type { RelayLink } from "../vdpa/relay-threads/link.ts";
 import type { DatapathPolicy } from "../vdpa/ring.ts";
 import type { SocketAccess } from "../vhost-user/socket-file.ts";
 
@@ -36,6 +37,8 @@ export interface DeviceWorkerData {
   readonly featuresMask: bigint;
   readonly doorbells: DoorbellPolicy;
   readonly datapath: DatapathPolicy;
+  /** Links to threads that move the entries of relayed rings; this thread does where there are none. */
+  readonly relayLinks: readonly RelayLink[];
   /** Serve even where the device's DMA may not be translated by the IOMMU. */
   readonly force: boolean;
   readonly counters: SharedArrayBuffer;
@@ -53,7 +56,17 @@ export interface SimWorkerData {
   readonly log: LogSettings;
 }
 
-export type WorkerData = DeviceWorkerData | SimWorkerData;
+/** What the main thread gives a thread that moves the entries of relayed rings. */
+export interface RelayWorkerData {
+  readonly role: "relay";
+  /** From 0. */
+  readonly number: number;
+  readonly link: RelayLink;
+  readonly counters: SharedArrayBuffer;
+  readonly log: LogSettings;
+}
+
+export type WorkerData = DeviceWorkerData | SimWorkerData | RelayWorkerData;
 
 /** What the main thread asks of the serving thread. */
 export type WorkerCommand =

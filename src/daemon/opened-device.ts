@@ -16,7 +16,10 @@ import type { Target } from "./messages.ts";
 const VIRTIO_ID_NET = 1;
 
 export interface OpenedDeviceOptions
-  extends Pick<NetDeviceOptions, "queuePairs" | "featuresMask" | "doorbells" | "datapath" | "onChange"> {
+  extends Pick<
+    NetDeviceOptions,
+    "queuePairs" | "featuresMask" | "doorbells" | "datapath" | "onChange" | "relayThreads"
+  > {
   readonly loop: EventLoop;
   readonly log: Log;
   readonly counters: Counters;

@@ -7,6 +7,7 @@ import type { FaultSwitch } from "../hw/sim/fault-switch.ts";
 import { createSimLink } from "../hw/sim/link.ts";
 import type { SimOptions } from "../hw/sim/sim-options.ts";
 import { Counters } from "../vdpa/counters.ts";
+import { createRelayLink } from "../vdpa/relay-threads/link.ts";
 import { CommandChannel } from "./command-channel.ts";
 import { ControlOperations } from "./control/control-operations.ts";
 import { ControlServer } from "./control/control-server.ts";
@@ -30,6 +31,8 @@ export interface ServeRequest
   readonly device:
     | { readonly bdf: string }
     | { readonly sim: SimOptions; readonly switched: Omit<FaultSwitch, "fd"> };
+  /** Threads that move the entries of relayed rings; with 0 the device's thread does. */
+  readonly relayThreads: number;
   readonly logSettings: DeviceWorkerData["log"];
   /** Where the control socket goes; the usual place when undefined. */
   readonly runtimeDirectory: string | undefined;
@@ -69,6 +72,8 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
     target = { kind: "sim", link };
   }
 
+  const relayLinks = Array.from({ length: request.relayThreads }, () => createRelayLink());
+
   const data: DeviceWorkerData = {
     role: "device",
     target,
@@ -80,6 +85,7 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
     featuresMask,
     doorbells,
     datapath,
+    relayLinks,
     force,
     counters: counters.memory,
     board: board.memory,
@@ -133,6 +139,19 @@ function untilStopped(
 ): Promise<void> {
   const { meeting, stopFd } = data;
   return new Promise<void>((resolve, reject) => {
+    for (const [number, link] of data.relayLinks.entries()) {
+      const relay = spawn({
+        role: "relay",
+        number,
+        link,
+        counters: data.counters,
+        log: request.logSettings,
+      });
+      // What goes wrong while it works, the serving thread reports in good order.
+      relay.on("error", (error) =>
+        reject(new OperatorError(`relay thread ${number} died`, { why: messageOf(error), cause: error })),
+      );
+    }
     const worker = spawn(data, [channel.remotePort]);
     const stop = () => {
       signalEventfd(stopFd);

@@ -7,6 +7,9 @@ const data = workerData as WorkerData;
 if (data.role === "sim") {
   const { runSimWorker } = await import("../hw/sim/worker.ts");
   runSimWorker(data.link, data.options, createLog(data.log), data.faultSwitch);
+} else if (data.role === "relay") {
+  const { runRelayWorker } = await import("./relay-worker.ts");
+  runRelayWorker(data);
 } else {
   const { runDeviceWorker } = await import("./device-worker.ts");
   runDeviceWorker(data);

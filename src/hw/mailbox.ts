@@ -107,10 +107,15 @@ export class MailboxClient<Op extends string> {
     this.#fd = link.requestFd;
   }
 
+  /** The other thread has said that it does nothing any more. */
+  get dead(): boolean {
+    return Atomics.load(this.#slots.words, LIFE) === DEAD;
+  }
+
   /** Why there will be no more answers; undefined as long as there may be. */
   get lost(): OperatorError | undefined {
     if (this.#broken) return this.#error(this.#broken);
-    return Atomics.load(this.#slots.words, LIFE) === DEAD ? this.#error("its thread has died") : undefined;
+    return this.dead ? this.#error("its thread has died") : undefined;
   }
 
   /** Throws what the answering side threw, or OperatorError when it is dead or does not answer in time. */
@@ -131,7 +136,7 @@ export class MailboxClient<Op extends string> {
       }
       Atomics.wait(words, STATE, REQUEST, Math.min(left, LIFE_CHECK_MS));
       // It may have died just before the request was there to be answered.
-      if (Atomics.load(words, LIFE) === DEAD && Atomics.load(words, STATE) === REQUEST) {
+      if (this.dead && Atomics.load(words, STATE) === REQUEST) {
         throw this.#error("its thread has died");
       }
     }

@@ -14,6 +14,7 @@ import { type DoorbellPolicy, Doorbells } from "./doorbells.ts";
 import { wantedFromDevice } from "./feature-sets.ts";
 import { Interrupts } from "./interrupts.ts";
 import { NetControl } from "./net-control.ts";
+import type { RelayThreads } from "./relay-threads/relay-threads.ts";
 import { type DatapathPolicy, describeQueue, type Ring } from "./ring.ts";
 import { RingFactory } from "./ring-factory.ts";
 import { SwitchTimes } from "./switch-times.ts";
@@ -26,6 +27,8 @@ export interface DeviceRunOptions {
   readonly memory: GuestMemory;
   readonly doorbells: DoorbellPolicy;
   readonly datapath: DatapathPolicy;
+  /** Threads that move the entries of relayed rings; this thread does where there are none. */
+  readonly relayThreads?: RelayThreads | undefined;
   /** What there is to tell of the device or its rings has changed without having been asked for. */
   readonly onChange?: (() => void) | undefined;
 }
@@ -87,7 +90,7 @@ export class DeviceRun {
         this.onChange();
         this.#health.onConfigInterrupt(this.#negotiated);
       },
-      (queue) => counters.queue(queue).add("calls_relayed"),
+      (queue) => this.#countSharedCall(queue),
     );
     this.control = new NetControl(log);
     this.#health = new DeviceHealth(transport, log, counters);
@@ -96,6 +99,11 @@ export class DeviceRun {
       options.datapath,
       onDrained,
     );
+  }
+
+  /** What a relayed ring makes of the interrupt is counted where its entries are moved, in that thread alone. */
+  #countSharedCall(queue: number): void {
+    if (this.rings.get(queue)?.mode === "direct") this.#counters.queue(queue).add("calls_relayed");
   }
 
   /** Started and not reset since. */

@@ -65,7 +65,8 @@ export class RingFactory {
 
   /** Takes a tenth of a second, which the rings of a guest that arrives would stand still for. */
   warmUp(): void {
-    if (warm) return;
+    // Relay threads see to it themselves.
+    if (warm || this.parts.relayThreads) return;
     warmUpRelays(this.parts.log);
     warm = true;
   }

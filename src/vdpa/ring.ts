@@ -35,6 +35,8 @@ export interface QueueState {
   readonly vector: number;
   /** Whether interrupts reach the guest without this process. */
   readonly call: "direct" | "relay" | "none";
+  /** The relay thread that moves its entries; absent where the device's thread or nobody does. */
+  readonly thread?: number;
 }
 
 /**
@@ -77,6 +79,7 @@ export interface Ring {
 
 /** One line on how a queue's packets, kicks and interrupts travel. */
 export function describeQueue(q: QueueState): string {
+  const thread = q.thread === undefined ? "" : ` thread ${q.thread}`;
   const state = q.enabled ? "" : " disabled";
-  return `queue ${q.index} ${q.type} size ${q.size} ${q.mode} doorbell ${q.doorbell} vector ${q.vector} call ${q.call}${state}`;
+  return `queue ${q.index} ${q.type} size ${q.size} ${q.mode} doorbell ${q.doorbell} vector ${q.vector} call ${q.call}${thread}${state}`;
 }

@@ -36,6 +36,23 @@ for (const packed of [false, true]) {
       expect(modes(stage)).toEqual(["direct", "direct"]);
     });
 
+    test("held and let go in the middle of traffic, a ring is never the device's while it is held", () => {
+      const stage = stageOf({ packed, layouts: ["single"], relayThreads: 1, datapath: "auto" });
+      stage.start();
+      for (let round = 0; round < 60; round++) {
+        // A thread that says that its ring can be handed back may be told to hold it before it is heard.
+        stage.send(round % 50);
+        if (round % 3) stage.turn();
+        stage.device.holdInRelay(true);
+        stage.turn();
+        expect(modes(stage)).toEqual(["relay", "relay"]);
+        stage.device.holdInRelay(false);
+        stage.pass(packed ? 40 : 10);
+      }
+      stage.settle();
+      expect(stage.report()).toEqual({ lost: 0, duplicates: 0 });
+    });
+
     test("rings that start while they are to be held are relayed from the beginning", () => {
       const stage = stageOf({ packed, layouts });
       stage.device.holdInRelay(true);

@@ -15,6 +15,10 @@ import { createRegions, qemuLayout, type Region } from "../../support/front-end/
 import { NetPair, type NetQueue } from "../../support/front-end/net-pair.ts";
 import type { Layout } from "../../support/front-end/packet-buffer.ts";
 import { LOG_BYTES, type PageLog } from "../../support/front-end/page-log.ts";
+import {
+  type StartedRelayThreads,
+  startRelayThreads,
+} from "../../support/relay-threads/start-relay-threads.ts";
 import { startSim } from "../../support/virtio-driver/start-sim.ts";
 import { keptLog } from "./fake-function.ts";
 
@@ -24,6 +28,10 @@ export interface StageOptions {
   readonly datapath?: DatapathPolicy;
   readonly layouts?: readonly Layout[];
   readonly size?: number;
+  /** Relay threads; with none the stage's own thread moves entries. */
+  readonly relayThreads?: number;
+  /** Longest wait for an answer of a relay thread. */
+  readonly threadLimitMs?: number;
   /** How long the device may take to answer, in milliseconds. */
   readonly limitMs?: number;
 }
@@ -45,6 +53,7 @@ export class RelayStage {
   readonly regions: Region[];
   /** Frames that came back and were not sent by the driver. */
   readonly foreign: Buffer[] = [];
+  readonly relayThreads: StartedRelayThreads | undefined;
   /** Where the next start begins, by queue. */
   readonly bases: number[];
   readonly #ended: Promise<void>[] = [];
@@ -68,6 +77,9 @@ export class RelayStage {
     this.memory = new GuestMemory(this.fn.dma, { log });
     this.regions = createRegions(qemuLayout(1 << 21));
     this.memory.replaceAll(this.regions);
+    this.relayThreads = options.relayThreads
+      ? startRelayThreads(options.relayThreads, this.loop, this.counters, options.threadLimitMs)
+      : undefined;
     this.device = this.open(this.fn);
     const layouts = options.layouts ?? ["single", "chain", "indirect"];
     this.pair = new NetPair(this.regions, 0, { size, packed, eventIdx, layouts });
@@ -104,6 +116,7 @@ export class RelayStage {
       featuresMask: ~0n,
       doorbells: "auto",
       datapath,
+      relayThreads: this.relayThreads?.threads,
     });
   }
 
@@ -230,6 +243,8 @@ export class RelayStage {
     this.memory.clear();
     for (const fn of this.#functions) fn.close();
     await Promise.all(this.#ended);
+    this.relayThreads?.threads.close();
+    await this.relayThreads?.ended;
     this.loop.close();
     this.pair.close();
     for (const region of this.regions) region.close();
