@@ -146,5 +146,5 @@ function pieceOf(
   if (!stable) return { ...base, u32: new Uint32Array(0) };
   const window = memory.window(offset);
   // Regions are page aligned, so that their words are aligned.
-  return { ...base, u32: new Uint32Array(window.u8.buffer, offset - window.offset, length >> 2) };
+  return { ...base, u32: new Uint32Array(window.u8.buffer, offset - window.offset, length >>> 2) };
 }
