@@ -209,6 +209,19 @@ for (const packed of [false, true]) {
   });
 }
 
+test("memory of several GiB, sparse, with buffers at its end", async () => {
+  const gib = 2 ** 30;
+  const tail = 2 ** 23;
+  for (const threads of [0, 2]) {
+    const memory = [
+      { gpa: 0n, uva: 0x7f00_0000_0000n, size: 3 * gib, tail, file: "big" },
+      { gpa: 0x1_0000_0000n, uva: 0x7f01_0000_0000n, size: 5 * gib, tail, file: "big" },
+    ];
+    const guest = await guestOf(await start("relay", threads), { pairs: 2, memory });
+    await passFrames(guest, { frames: 300 });
+  }
+}, 60_000);
+
 test("with --doorbell relay the device's thread rings for the others", async () => {
   const daemon = await Daemon.start({
     args: ["--datapath", "relay", "--relay-threads", "2", "--doorbell", "relay"],

@@ -13,7 +13,9 @@ afterEach(() => {
 test("descriptors are read at both ends of every window of a guest of several GiB", () => {
   const size = 5 * 2 ** 30;
   const fd = memfd("guest-big", size);
-  const memory = new GuestMemory(new FakeDma([{ first: 0n, last: 2n ** 48n - 1n }]), { log: new CollectedLog() });
+  const memory = new GuestMemory(new FakeDma([{ first: 0n, last: 2n ** 48n - 1n }]), {
+    log: new CollectedLog(),
+  });
   cleanup.push(() => memory.clear());
   memory.replaceAll([{ description: { gpa: 0n, size: BigInt(size), uva: 0n, mmapOffset: 0n }, fd }]);
   closeFd(fd);
