@@ -15,7 +15,9 @@ export class DoorbellLine {
   #bound: Doorbell | undefined;
   #watched = false;
 
+  /** @param queue virtqueue index, for messages */
   constructor(
+    readonly queue: number,
     readonly fn: PciFunction,
     readonly loop: EventLoop,
     readonly log: Log,
@@ -31,7 +33,7 @@ export class DoorbellLine {
         return;
       } catch (error) {
         this.log.warn(
-          `the kernel does not ring a doorbell for a relay thread, its device's thread does (${messageOf(error)})`,
+          `queue ${this.queue}: the kernel does not ring this doorbell, the device's thread does (${messageOf(error)})`,
         );
       }
     }

@@ -57,7 +57,7 @@ export class RelayThread {
     const slot = this.#freeSlot();
     const counters = parts.counters.queue(pumped.index);
     const table = this.#tables.use(memory);
-    const line = new DoorbellLine(transport.fn, loop, log, doorbells.policy);
+    const line = new DoorbellLine(pumped.index, transport.fn, loop, log, doorbells.policy);
     const release = () => {
       this.#pumps.delete(slot);
       this.#tables.release(memory);
