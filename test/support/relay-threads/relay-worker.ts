@@ -22,9 +22,9 @@ if (workerData) {
   const runOnce = EventLoop.prototype.runOnce;
   EventLoop.prototype.runOnce = function (timeoutMs) {
     const events = runOnce.call(this, timeoutMs);
-    if (Atomics.load(word, 0) === ORDER.DIE) throw new Error("broken on purpose");
-    // Until the test takes its order back.
+    // Until the test gives another order.
     Atomics.wait(word, 0, ORDER.HANG);
+    if (Atomics.load(word, 0) === ORDER.DIE) throw new Error("broken on purpose");
     return events;
   };
   try {
