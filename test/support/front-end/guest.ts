@@ -133,7 +133,7 @@ export class Guest {
 
   /** Switches logging as QEMU does for a migration: on with a bitmap, off without one. */
   async setLogging(log: PageLog | undefined, bytes = BigInt(LOG_BYTES)): Promise<void> {
-    if (log) await this.fe.call(Request.SET_LOG_BASE, words(bytes, 0n), [log.fd]);
+    if (log) await this.fe.call(Request.SET_LOG_BASE, words(bytes, BigInt(log.offset)), [log.fd]);
     await this.fe.setFeatures(log ? this.features | Feature.LOG_ALL : this.features);
     for (const { index, ring } of this.machine.queues) {
       await this.fe.setVringAddr(index, {

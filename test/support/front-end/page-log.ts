@@ -8,11 +8,23 @@ export const LOG_BYTES = 1 << 20;
 
 /** The front-end's bitmap of dirty pages. SAFETY: the map is this object's until `close`. */
 export class PageLog {
-  readonly fd = memfd("guest-log", LOG_BYTES);
-  readonly #memory = MappedMemory.map(this.fd, LOG_BYTES, 0, "dirty log");
+  readonly fd: number;
+  readonly #memory: MappedMemory;
+
+  /** @param offset where in its file the bitmap begins, a multiple of the page size */
+  constructor(readonly offset = 0) {
+    this.fd = memfd("guest-log", offset + LOG_BYTES);
+    this.#memory = MappedMemory.map(this.fd, offset + LOG_BYTES, 0, "dirty log");
+  }
 
   get bits(): Uint8Array {
-    return this.#memory.window(0).u8;
+    return this.#memory.window(0).u8.subarray(this.offset);
+  }
+
+  /** Whether the file has a bit outside of the bitmap's first `bytes`. */
+  spilled(bytes = LOG_BYTES): boolean {
+    const { u8 } = this.#memory.window(0);
+    return u8.some((byte, at) => byte !== 0 && (at < this.offset || at >= this.offset + bytes));
   }
 
   clear(): void {
