@@ -168,6 +168,13 @@ export class Daemon {
     }
   }
 
+  /** Lines since `mark` that complain, without what the simulated device says about itself. */
+  complaints(mark = 0): string[] {
+    return this.log
+      .slice(mark)
+      .filter((line) => /^(warning|error)/.test(line) && !/simulated device/.test(line));
+  }
+
   /** Sends a signal and returns the exit code; kills a daemon that does not end. */
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
     const late = setTimeout(() => this.child.kill("SIGKILL"), ONCE_MS);

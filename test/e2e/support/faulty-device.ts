@@ -2,10 +2,7 @@ import { expect } from "bun:test";
 import type { FaultName } from "../../../src/hw/sim/fault-switch.ts";
 import { connectGuest, type Guest, type GuestOptions } from "../../support/front-end/guest.ts";
 import { Daemon, type Holdings } from "./daemon.ts";
-import { passFrames, wellBehaved } from "./well-behaved.ts";
-
-/** Lines that complain, without what the simulated device says about itself. */
-const isComplaint = (line: string) => /^(warning|error)/.test(line) && !/simulated device/.test(line);
+import { wellBehaved } from "./well-behaved.ts";
 
 /** A daemon with a simulated device whose misbehaviour is switched on and off. */
 export class FaultyDevice implements AsyncDisposable {
@@ -48,7 +45,7 @@ export class FaultyDevice implements AsyncDisposable {
 
   /** What was complained about since the device began to misbehave. */
   get complaints(): string[] {
-    return this.daemon.log.slice(this.#mark).filter(isComplaint);
+    return this.daemon.complaints(this.#mark);
   }
 
   /** Waits for a complaint since then. */
@@ -79,5 +76,3 @@ export function send(guest: Guest, ...pairs: readonly number[]): void {
     tx.signal();
   }
 }
-
-export { passFrames };

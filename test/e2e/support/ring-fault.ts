@@ -38,11 +38,7 @@ export async function victim(
   return { guest, raw: new RawRing(guest.machine.queues[queue]!, options.packed ?? false, region) };
 }
 
-/** Lines of the log since `mark` that complain, without what the simulated device says about itself. */
-export const complaints = (stage: HostileStage, mark: number): string[] =>
-  stage.daemon.log
-    .slice(mark)
-    .filter((line) => /^(warning|error)/.test(line) && !/simulated device/.test(line));
+export const complaints = (stage: HostileStage, mark: number): string[] => stage.daemon.complaints(mark);
 
 /** Stops both rings of the second pair, starts them afresh and passes frames. */
 export async function restartSecondPair(guest: Guest): Promise<void> {
