@@ -1,3 +1,4 @@
+import { isErrno } from "../ffi/errno.ts";
 import type { Log } from "../log.ts";
 import { messageOf, OperatorError } from "../operator-error.ts";
 import {
@@ -144,9 +145,20 @@ export class VfioFunction implements PciFunction {
     attempt(() => this.open.closeFds());
   }
 
+  /** Ends the device's DMA: by a reset, else by taking bus mastering from it. */
   #silence(): void {
-    if (this.#canReset) this.open.device.ioctl("VFIO_DEVICE_RESET");
-    else this.#command((bits) => bits & ~PCI_COMMAND_MASTER);
+    let failure: unknown;
+    if (this.#canReset) {
+      try {
+        this.open.device.ioctl("VFIO_DEVICE_RESET");
+        return;
+      } catch (error) {
+        failure = error;
+      }
+    }
+    this.#command((bits) => bits & ~PCI_COMMAND_MASTER);
+    // The kernel holds the device's lock while it takes the device back from us (pci_try_reset_function).
+    if (failure !== undefined && !isErrno(failure, "EAGAIN")) throw failure;
   }
 
   #enable(): void {

@@ -188,6 +188,19 @@ describe("close", () => {
     expect(kernel.command).toBe(3);
   });
 
+  test.each([
+    ["EAGAIN", 0],
+    ["EIO", 1],
+  ])("a reset that fails (%s) leaves the device without bus mastering, %p warnings", (code, expected) => {
+    const warnings: string[] = [];
+    const log = { ...silentLog, warn: (text: string) => warnings.push(text) };
+    const other = openVfio(BDF, { log }, kernel);
+    kernel.faults.set("VFIO_DEVICE_RESET", code);
+    other.close();
+    expect(kernel.command).toBe(3);
+    expect(warnings.length).toBe(expected);
+  });
+
   test("goes through to its end when the device is gone, and reports", () => {
     start();
     const warnings: string[] = [];
