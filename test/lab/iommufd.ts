@@ -1,5 +1,6 @@
 // A device opened by its own node and iommufd: frames, interrupts, memory that comes and goes under running rings,
-// addresses that the IOMMU does not have, reset, and a daemon that is killed.
+// addresses that the IOMMU does not have, reset, a daemon that is killed, and the kernel that wants the device back.
+import { isDeepStrictEqual } from "node:util";
 import { passFrames } from "../e2e/support/well-behaved.ts";
 import { connectGuest, type Guest } from "../support/front-end/guest.ts";
 import { createRegions, type Region } from "../support/front-end/guest-memory.ts";
@@ -113,7 +114,7 @@ async function complaints(): Promise<string[]> {
 
 export default scenario({
   summary:
-    "a NIC by its own node and iommufd: frames, hotplug, refused ranges, reset, a daemon that is killed",
+    "a NIC by its own node and iommufd: frames, hotplug, refused ranges, reset, the kernel takes it back",
   usesVdpactl: true,
   vm: {
     devices: [
@@ -127,16 +128,17 @@ export default scenario({
     for (const device of lab.devices) await device.handTo("vfio-pci");
     const peer = await Testpmd.start({ name: "peer", pci: [lab.device("peer").bdf], forward: "io" });
     await peer.run("start");
+    const served = lab.device("served");
     let daemon = await start(lab);
-    const nodes = ["/dev/iommu", lab.device("served").vfioNode];
+    const nodes = ["/dev/iommu", served.vfioNode];
     lab.equal("VFIO nodes that are open", openVfioNodes(daemon.pid), nodes);
 
     const empty = footprint(daemon.pid);
     lab.equal("KiB pinned without a front-end", empty.locked_kib, 0);
     const released = async (who: string) => {
-      await until(`${who}'s memory to be released`, () => pinned(daemon) === 0, 30).catch(console.log);
-      const { fds, shared_mappings, locked_kib } = footprint(daemon.pid);
-      lab.equal(`after ${who}: fds, mappings and pinned KiB`, { fds, shared_mappings, locked_kib }, empty);
+      const same = () => isDeepStrictEqual(footprint(daemon.pid), empty);
+      await until(`all of ${who}'s to be released`, same, 30).catch((error) => console.log(String(error)));
+      lab.equal(`after ${who}: fds, mappings and pinned KiB`, footprint(daemon.pid), empty);
     };
     await dpdk(lab, daemon, peer);
     await released("DPDK");
@@ -151,8 +153,18 @@ export default scenario({
     daemon = await start(lab);
     const next = await visitor(true);
     await passFrames(next, { frames: 100 });
+    // The kernel waits for whoever has the device when its driver is to let go of it.
+    await command("sh", "-c", `echo ${served.bdf} > ${served.sysfs}/driver/unbind`);
+    lab.equal("asked for the device by the kernel: exit code", await daemon.exited, 1);
+    const words = daemon.stderr.text;
+    lab.check(
+      "the log says so",
+      words.includes("was asked back by the kernel"),
+      words.trim().split("\n").at(-1),
+    );
+    lab.equal("warnings at that", words.match(/^warning:.*$/gm), null);
+    lab.equal("the device's driver afterwards", served.driver, undefined);
     next.close();
-    lab.equal("the next one serves the device and ends with 0", await daemon.stop(), 0);
     await peer.quit();
     lab.equal("what the kernel complained of", await complaints(), []);
   },
