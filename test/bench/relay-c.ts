@@ -1,6 +1,7 @@
 import { dlopen, FFIType, ptr } from "bun:ffi";
 import { join } from "node:path";
-import { BATCH, LAPS, ring, SIZE, stageFor, type Timing } from "./relay-setup.ts";
+import type { Stage } from "../unit/relay/stage.ts";
+import { BATCH, LAPS, perElement, ring, SIZE, stageFor, type Timing } from "./relay-setup.ts";
 
 /** Compiles a C source of this folder at -O2; returns the output's path. */
 export function compileC(source: string, output: string, flags: readonly string[] = []): string {
@@ -10,8 +11,14 @@ export function compileC(source: string, output: string, flags: readonly string[
 }
 
 const symbols = {
-  run_split: { args: [FFIType.ptr, FFIType.u32, FFIType.u32, FFIType.ptr], returns: FFIType.i32 },
-  run_packed: { args: [FFIType.ptr, FFIType.u32, FFIType.u32, FFIType.ptr], returns: FFIType.i32 },
+  run_split: {
+    args: [FFIType.ptr, FFIType.u32, FFIType.u32, FFIType.ptr, FFIType.ptr],
+    returns: FFIType.i32,
+  },
+  run_packed: {
+    args: [FFIType.ptr, FFIType.u32, FFIType.u32, FFIType.ptr, FFIType.ptr],
+    returns: FFIType.i32,
+  },
 } as const;
 
 /** The plain C loops of relay-ideal.c on rings of their own, each as a run. */
@@ -29,26 +36,31 @@ export function idealRuns(directory: string) {
   };
 }
 
-type Run = (setup: Pointer, batch: number, laps: number, ns: Pointer) => number;
+type Run = (setup: Pointer, batch: number, laps: number, forward: Pointer, complete: Pointer) => number;
 type Pointer = NonNullable<ReturnType<typeof ptr>>;
+
+/** `struct setup` of relay-ideal.c. SAFETY: valid while the stage is referenced. */
+export function setupOf(stage: Stage): bigint[] {
+  const { gpa, size } = stage.memory.regions[0]!;
+  const { descGpa, driverGpa, deviceGpa } = ring;
+  return [
+    ...[BigInt(stage.memory.gpaToHva(gpa, Number(size))), gpa, size],
+    ...[BigInt(stage.log.memory.hva), BigInt(stage.log.size)],
+    ...[descGpa, driverGpa, deviceGpa, BigInt(SIZE)],
+  ];
+}
 
 function runOf(packed: boolean, run: Run): () => Timing {
   const { stage } = stageFor(packed);
-  const { gpa, size } = stage.memory.regions[0]!;
-  const hva = stage.memory.gpaToHva(gpa, Number(size));
-  const { descGpa, driverGpa, deviceGpa } = ring;
-  const setup = new BigUint64Array(new ArrayBuffer(9 * 8));
-  setup.set([
-    ...[BigInt(hva), gpa, size],
-    ...[BigInt(stage.log.memory.hva), BigInt(stage.log.size)],
-    ...[descGpa, driverGpa, deviceGpa, BigInt(SIZE)],
-  ]);
-  const ns = new Float64Array(new ArrayBuffer(16));
+  const setup = BigUint64Array.from(setupOf(stage));
+  const forward = new Float64Array(new ArrayBuffer(8 * LAPS));
+  const complete = new Float64Array(new ArrayBuffer(8 * LAPS));
   return () => {
-    // SAFETY: C stays inside of the stage's first region, which holds the ring, and its log; both arrays and the
+    // SAFETY: C stays inside of the stage's first region, which holds the ring, and its log; the arrays and the
     // stage are referenced by this function.
-    if (run(ptr(setup), BATCH, LAPS, ptr(ns)) !== 0) throw new Error("the C relay refused its own ring");
+    if (run(ptr(setup), BATCH, LAPS, ptr(forward), ptr(complete)) !== 0)
+      throw new Error("the C relay refused its own ring");
     if (stage.loggedPages().length < SIZE / 2) throw new Error("the C relay did not log");
-    return { forward: ns[0]!, complete: ns[1]! };
+    return { forward: perElement(forward), complete: perElement(complete) };
   };
 }

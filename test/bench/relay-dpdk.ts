@@ -72,7 +72,7 @@ export class DpdkRelay {
     if (!(ns > 0)) throw new Error(`no time from DPDK's relay: ${this.#errors}`);
     // Half as many pages as buffers.
     if (this.#log.count < SIZE / 2) throw new Error("DPDK's relay did not log");
-    return ns;
+    return ns / SIZE;
   }
 
   stop(): void {

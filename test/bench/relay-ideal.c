@@ -288,8 +288,8 @@ static double now(void) {
   return t.tv_sec * 1e9 + t.tv_nsec;
 }
 
-/* Nanoseconds per element of `forward` and `complete` go to `ns`; every lap is one of the ring, in batches. */
-int run_split(const struct setup *s, uint32_t batch, uint32_t laps, double ns[2]) {
+/* Nanoseconds of each lap of the ring, in batches, go to `forward` and `complete`. */
+int run_split(const struct setup *s, uint32_t batch, uint32_t laps, double *forward, double *complete) {
   if (begin(s)) return -1;
   struct relay *r = &relay;
   r->table = at(r, s->desc, 16 * s->size);
@@ -300,7 +300,6 @@ int run_split(const struct setup *s, uint32_t batch, uint32_t laps, double ns[2]
   r->used_gpa = s->device;
   r->avail->idx = r->used->idx = 0;
   for (uint32_t i = 0; i < s->size; i++) r->our_used->ring[i] = (struct used_elem){i, 100};
-  double forward = 0, complete = 0;
   for (uint32_t lap = 0; lap < laps; lap++) {
     double t0 = now();
     for (uint32_t i = 0; i < s->size; i += batch) {
@@ -312,11 +311,9 @@ int run_split(const struct setup *s, uint32_t batch, uint32_t laps, double ns[2]
       *(volatile uint16_t *)&r->our_used->idx = r->our_used_idx + batch;
       if (split_complete(r) != (int)batch) return -1;
     }
-    forward += t1 - t0;
-    complete += now() - t1;
+    forward[lap] = t1 - t0;
+    complete[lap] = now() - t1;
   }
-  ns[0] = forward / laps / s->size;
-  ns[1] = complete / laps / s->size;
   return 0;
 }
 
@@ -330,7 +327,7 @@ static void prepare(struct packed_desc *d, const struct packed_desc *from, uint3
   }
 }
 
-int run_packed(const struct setup *s, uint32_t batch, uint32_t laps, double ns[2]) {
+int run_packed(const struct setup *s, uint32_t batch, uint32_t laps, double *forward, double *complete) {
   static struct packed_desc offer[MAX_SIZE];
   if (begin(s)) return -1;
   struct relay *r = &relay;
@@ -343,7 +340,6 @@ int run_packed(const struct setup *s, uint32_t batch, uint32_t laps, double ns[2
   }
   r->free_count = s->size;
   r->in_wrap = r->to_wrap = r->out_wrap = r->done_wrap = 1;
-  double forward = 0, complete = 0;
   for (uint32_t lap = 0; lap < laps; lap++) {
     uint16_t avail_flags = WRITE | (r->in_wrap ? AVAIL : USED), used_flags = WRITE | (r->done_wrap ? AVAIL | USED : 0);
     prepare(r->ring, offer, s->size, batch, avail_flags);
@@ -359,11 +355,9 @@ int run_packed(const struct setup *s, uint32_t batch, uint32_t laps, double ns[2
       *(volatile uint16_t *)&r->ours[i].flags = used_flags;
       if (packed_complete(r) != (int)batch) return -1;
     }
-    forward += t1 - t0;
-    complete += now() - t2;
+    forward[lap] = t1 - t0;
+    complete[lap] = now() - t2;
   }
-  ns[0] = forward / laps / s->size;
-  ns[1] = complete / laps / s->size;
   memcpy(r->ring, offer, 16 * s->size);
   return 0;
 }

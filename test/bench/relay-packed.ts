@@ -6,6 +6,7 @@ import {
   bufferGpa,
   guestViews,
   LAPS,
+  perElement,
   ring,
   SIZE,
   stageFor,
@@ -56,9 +57,9 @@ export function packedRun(): () => Timing {
       relay.complete();
     }
   };
+  const forwarding = new Float64Array(LAPS);
+  const completing = new Float64Array(LAPS);
   return () => {
-    let forwarding = 0;
-    let completing = 0;
     for (let lap = 0; lap < LAPS; lap++) {
       offer();
       const t0 = performance.now();
@@ -67,13 +68,13 @@ export function packedRun(): () => Timing {
       use();
       const t2 = performance.now();
       complete();
-      completing += performance.now() - t2;
-      forwarding += t1 - t0;
+      completing[lap] = 1e6 * (performance.now() - t2);
+      forwarding[lap] = 1e6 * (t1 - t0);
       wrap ^= 1;
     }
     if (relay.fault) throw relay.fault;
     if (relay.outstanding > 0 || relay.counts.completed < LAPS * SIZE)
       throw new Error("the relay did not move");
-    return { forward: (forwarding * 1e6) / (LAPS * SIZE), complete: (completing * 1e6) / (LAPS * SIZE) };
+    return { forward: perElement(forwarding), complete: perElement(completing) };
   };
 }

@@ -10,7 +10,7 @@ export const BATCH = 32;
 export const LAPS = 8000;
 export const BUFFER_BYTES = 1536;
 
-/** Nanoseconds per element. */
+/** Nanoseconds per element, of the median lap: on a busy machine some laps are interrupted. */
 export interface Timing {
   readonly forward: number;
   readonly complete: number;
@@ -51,3 +51,6 @@ export function guestViews(stage: Stage, gpa: bigint) {
 }
 
 export const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[values.length >> 1]!;
+
+/** Of laps given in nanoseconds, which are sorted. */
+export const perElement = (laps: Float64Array) => laps.sort()[laps.length >> 1]! / SIZE;

@@ -1,5 +1,5 @@
 import { SplitRelay } from "../../src/relay/split-relay.ts";
-import { BATCH, guestViews, LAPS, ring, SIZE, stageFor, type Timing } from "./relay-setup.ts";
+import { BATCH, guestViews, LAPS, perElement, ring, SIZE, stageFor, type Timing } from "./relay-setup.ts";
 
 /** The split relay of this project; a call of the result is a run. */
 export function splitRun(): () => Timing {
@@ -28,21 +28,21 @@ export function splitRun(): () => Timing {
       relay.complete();
     }
   };
+  const forwarding = new Float64Array(LAPS);
+  const completing = new Float64Array(LAPS);
   return () => {
-    let forwarding = 0;
-    let completing = 0;
     for (let lap = 0; lap < LAPS; lap++) {
       const t0 = performance.now();
       forward();
       const t1 = performance.now();
       complete();
-      completing += performance.now() - t1;
-      forwarding += t1 - t0;
+      completing[lap] = 1e6 * (performance.now() - t1);
+      forwarding[lap] = 1e6 * (t1 - t0);
       index += SIZE;
     }
     if (relay.fault) throw relay.fault;
     if (relay.outstanding > 0 || relay.counts.completed < LAPS * SIZE)
       throw new Error("the relay did not move");
-    return { forward: (forwarding * 1e6) / (LAPS * SIZE), complete: (completing * 1e6) / (LAPS * SIZE) };
+    return { forward: perElement(forwarding), complete: perElement(completing) };
   };
 }

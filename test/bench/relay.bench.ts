@@ -1,18 +1,23 @@
 /**
  * The relay on one core, beside DPDK's relay and plain C that does the same: ring 256, batch 32, one writable
  * descriptor per element, logging on. `bun test/bench/relay.bench.ts [--json]`. All take turns in one run; the figures
- * are medians over the rounds. Ratios are elements per second, ours divided by theirs in the same round.
+ * are medians over the rounds. Ratios are elements per second, ours divided by theirs in the same round; those of round
+ * trips (one entry, or a batch) are times, ours divided by theirs.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { warmUpRelays } from "../../src/relay/warm-up.ts";
+import { CollectedLog } from "../support/virtio-driver/collected-log.ts";
 import { idealRuns } from "./relay-c.ts";
 import { DpdkRelay } from "./relay-dpdk.ts";
 import { packedRun } from "./relay-packed.ts";
-import { median } from "./relay-setup.ts";
+import { roundTrips } from "./relay-round-trip.ts";
+import { BATCH, median } from "./relay-setup.ts";
 import { splitRun } from "./relay-split.ts";
 
 const ROUNDS = 15;
+const TRIP_ROUNDS = 60;
 
 async function measure(directory: string) {
   let dpdk: DpdkRelay | undefined;
@@ -41,8 +46,26 @@ async function measure(directory: string) {
   }
 }
 
+/** Medians in microseconds, and of the ratios within a round. */
+function measureTrips(directory: string, batch: number) {
+  const trips = roundTrips(directory);
+  const round = () => ({ ours: trips.ours(batch), c: trips.c(batch), unguarded: trips.unguardedC(batch) });
+  for (let warm = 0; warm < 5; warm++) round();
+  const rounds = Array.from({ length: TRIP_ROUNDS }, round);
+  return {
+    ours: median(rounds.map((r) => r.ours)),
+    c: median(rounds.map((r) => r.c)),
+    ratio: median(rounds.map((r) => r.ours / r.c)),
+    unguarded: median(rounds.map((r) => r.ours / r.unguarded)),
+  };
+}
+
 const directory = mkdtempSync(join(tmpdir(), "relay-bench-"));
 try {
+  // As the thread that relays does before its first ring.
+  warmUpRelays(new CollectedLog());
+  const one = measureTrips(directory, 1);
+  const many = measureTrips(directory, BATCH);
   const { rounds, missing, version } = await measure(directory);
   const of = (pick: (round: (typeof rounds)[number]) => number) => median(rounds.map(pick));
   const withDpdk = missing === undefined;
@@ -52,6 +75,10 @@ try {
     ratio_to_c: of((r) => r.c.complete / r.split.complete),
     ratio_to_trusting_c: of((r) => r.trusting.complete / r.split.complete),
     packed_ratio_to_c: of((r) => r.packedC.complete / r.packed.complete),
+    round_trip_ratio_to_c: one.ratio,
+    round_trip_ratio_to_unguarded_c: one.unguarded,
+    batch_round_trip_ratio_to_c: many.ratio,
+    batch_round_trip_ratio_to_unguarded_c: many.unguarded,
     split_complete_ns: of((r) => r.split.complete),
     dpdk_complete_ns: withDpdk ? of((r) => r.dpdk) : null,
     c_split_complete_ns: of((r) => r.c.complete),
@@ -62,6 +89,10 @@ try {
     c_packed_complete_ns: of((r) => r.packedC.complete),
     packed_forward_ns: of((r) => r.packed.forward),
     c_packed_forward_ns: of((r) => r.packedC.forward),
+    round_trip_us: one.ours,
+    c_round_trip_us: one.c,
+    batch_round_trip_us: many.ours,
+    c_batch_round_trip_us: many.c,
   };
   if (process.argv.includes("--json")) {
     console.log(JSON.stringify(result));

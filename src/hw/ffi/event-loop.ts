@@ -69,23 +69,29 @@ export class EventLoop {
       if (errno === E.EINTR) return 0;
       throw new SysError("epoll_wait", errno);
     }
-    // A callback may remove a later fd of this batch or reuse its number: the token tells.
+    if (n === 1) {
+      // Nearly always, and then nothing has to be kept.
+      this.#serve(this.#int(DATA_OFFSET), this.#int(DATA_OFFSET + 4), this.#int(0));
+      return n;
+    }
     const ready: [fd: number, token: number, events: number][] = [];
     for (let i = 0; i < n; i++) {
       const at = i * EVENT_SIZE;
-      const data = at + DATA_OFFSET;
-      ready.push([
-        this.#view.getInt32(data, true),
-        this.#view.getUint32(data + 4, true),
-        this.#view.getUint32(at, true),
-      ]);
+      ready.push([this.#int(at + DATA_OFFSET), this.#int(at + DATA_OFFSET + 4), this.#int(at)]);
     }
-    for (const [fd, token, events] of ready) {
-      const entry = this.#callbacks.get(fd);
-      if (entry?.token === token) entry.callback(events);
-    }
+    for (const [fd, token, events] of ready) this.#serve(fd, token, events);
     this.afterBatch?.();
     return n;
+  }
+
+  /** A callback may have removed a later fd of its batch or reused its number: the token tells. */
+  #serve(fd: number, token: number, events: number): void {
+    const entry = this.#callbacks.get(fd);
+    if (entry?.token === token) entry.callback(events >>> 0);
+  }
+
+  #int(offset: number): number {
+    return this.#view.getInt32(offset, true);
   }
 
   close(): void {

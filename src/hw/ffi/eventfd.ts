@@ -22,8 +22,11 @@ export function signalPeerEventfd(fd: number): void {
   if (isReady(fd, POLLOUT)) signalEventfd(fd);
 }
 
+/** Reused, as one is read for every interrupt of a relayed ring. */
+const count = new BigUint64Array(new ArrayBuffer(8));
+const countBytes = new Uint8Array(count.buffer);
+
 /** Takes an eventfd's count, 0 when it was not signalled. The fd must be non-blocking. */
 export function drainEventfd(fd: number): bigint {
-  const count = new BigUint64Array(1);
-  return readFd(fd, new Uint8Array(count.buffer), "eventfd") === undefined ? 0n : count[0]!;
+  return readFd(fd, countBytes, "eventfd") === undefined ? 0n : count[0]!;
 }
