@@ -38,6 +38,15 @@ export class Peer {
     return answers((await attempt(this.argv(...pinging))).stdout);
   }
 
+  /** Sends `count` pings with `bytes` of data, many on their way at a time; number of answers. */
+  async flood(address: string, count: number, bytes = 56): Promise<number> {
+    // What is on its way has to fit into a receive ring: large pings come in pieces.
+    const ahead = Math.max(1, Math.floor(256 / Math.ceil((bytes + 8) / 1480)));
+    const amount = ["-c", String(count), "-s", String(bytes), "-l", String(ahead)];
+    const flooding = ["ping", "-n", "-q", "-f", ...amount, "-W", "2", address];
+    return answers((await attempt(this.argv(...flooding))).stdout);
+  }
+
   /** The kernel's counter of the interface, such as rx_packets. */
   async counter(name: string): Promise<number> {
     return Number(await this.run("cat", `/sys/class/net/${this.link}/statistics/${name}`));

@@ -1,6 +1,7 @@
 // Counts checks and sends each to the outside as it is made.
 import { openSync, writeSync } from "node:fs";
 import type { ResultLine } from "./results.ts";
+import { uptime } from "./uptime.ts";
 
 export class Report {
   passed = 0;
@@ -15,7 +16,7 @@ export class Report {
     // A serial port takes what it can and returns; the rest goes in the next write.
     const bytes = Buffer.from(JSON.stringify(line) + "\n");
     for (let done = 0; done < bytes.length; ) done += writeSync(this.#output, bytes, done);
-    if (this.#output !== 1) console.log("#", JSON.stringify(line));
+    if (this.#output !== 1) console.log(`# ${uptime().toFixed(1)}`, JSON.stringify(line));
   }
 
   check(name: string, condition: boolean, detail: unknown = ""): void {

@@ -27,6 +27,7 @@ test("a relay thread that dies ends the service with an error that names it", as
       datapath: "relay",
       relayThreads: 2,
       force: false,
+      runtimeDirectory: directory,
       logSettings: { level: "quiet", color: false, journald: false },
       entry: join(import.meta.dir, "dying-relay-entry.ts"),
       signal: interrupt.signal,
