@@ -1,6 +1,6 @@
 import { OperatorError } from "../hw/operator-error.ts";
 import { nearest } from "./nearest.ts";
-import type { Option, Options } from "./options.ts";
+import type { FlagOption, Option, Options } from "./options.ts";
 
 /** What the command line says, as text and not yet converted. */
 export interface RawArguments {
@@ -9,6 +9,8 @@ export interface RawArguments {
   /** Words that belong to no flag, in order. */
   readonly words: readonly string[];
 }
+
+type Valued = Exclude<Option, FlagOption>;
 
 export const usageError = (what: string, why?: string, remedy?: string) =>
   new OperatorError(what, { why, remedy, kind: "usage" });
@@ -32,10 +34,12 @@ export function parseArguments(
     if (known) return [known, options[known]!];
     throw unknownFlag(written, names, command);
   };
-  const valueAfter = (written: string, hint: string): string => {
+  const valueAfter = (written: string, option: Valued): string => {
     const next = argv[at];
+    const implied = option.kind === "value" ? option.implied : undefined;
+    if (implied !== undefined && !/^\d/.test(next ?? "")) return implied;
     if (next === undefined || (next.startsWith("-") && next !== "-")) {
-      throw usageError(`${written} needs a value`, undefined, `${command} … ${written} ${hint}`);
+      throw usageError(`${written} needs a value`, undefined, `${command} … ${written} ${option.hint}`);
     }
     at++;
     return next;
@@ -46,7 +50,7 @@ export function parseArguments(
       given.set(name, []);
       return;
     }
-    const text = inline ?? valueAfter(written, option.hint);
+    const text = inline ?? valueAfter(written, option);
     if (text === "") throw usageError(`${written} needs a value`, "an empty one was given");
     const earlier = given.get(name) ?? [];
     if (option.kind === "value" && earlier.length > 0) {

@@ -14,6 +14,8 @@ export interface FlagOption extends OptionBase {
 /** `--name VALUE`, at most once. */
 export interface ValueOption<T> extends OptionBase {
   readonly kind: "value";
+  /** What `--name` alone stands for. The value must be a number then, so that a word behind it is not taken for it. */
+  readonly implied?: string;
   readonly hint: string;
   /** Checks and converts; throws an OperatorError of kind `usage` that says what is wrong. */
   readonly parse: (text: string) => T;
@@ -42,9 +44,9 @@ export type OptionValues<O extends Options> = {
         : never;
 };
 
-type Extra = { readonly alias?: readonly string[] };
+type Extra = { readonly alias?: readonly string[]; readonly implied?: string };
 
-export const flag = (description: string, extra: Extra = {}): FlagOption => ({
+export const flag = (description: string, extra: Omit<Extra, "implied"> = {}): FlagOption => ({
   kind: "flag",
   description,
   ...extra,
@@ -61,5 +63,5 @@ export const list = <T>(
   hint: string,
   parse: (text: string) => T,
   description: string,
-  extra: Extra = {},
+  extra: Omit<Extra, "implied"> = {},
 ): ListOption<T> => ({ kind: "list", hint, parse, description, ...extra });

@@ -41,3 +41,12 @@ export const oneOf =
     const near = nearest(given, words);
     throw invalid(given, `one of ${words.join(", ")} is needed`, near && `write ${near}`);
   };
+
+/** A number from `min` to `max`, with or without a fraction. */
+export const decimal =
+  (min: number, max: number) =>
+  (given: string): number => {
+    const number = /^\d+(\.\d+)?$/.test(given) ? Number(given) : Number.NaN;
+    if (!(number >= min && number <= max)) throw invalid(given, `a number from ${min} to ${max} is needed`);
+    return number;
+  };

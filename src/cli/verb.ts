@@ -93,7 +93,13 @@ export function cittyArgs(options: Options): ArgsDef {
     args[name] =
       option.kind === "flag"
         ? { type: "boolean", alias: letters, description }
-        : { type: "string", alias: letters, description, valueHint: option.hint };
+        : {
+            type: "string",
+            alias: letters,
+            description,
+            valueHint:
+              option.kind === "value" && option.implied !== undefined ? `[${option.hint}]` : option.hint,
+          };
   }
   return args;
 }

@@ -2,6 +2,7 @@ import { flag, list, value } from "../cli/options.ts";
 import { integer, mask64, octalMode, oneOf, text } from "../cli/values.ts";
 import { defineVerb } from "../cli/verb.ts";
 import { meetingOf } from "../daemon/meeting.ts";
+import { parseMetricsAddress } from "../daemon/metrics/metrics-server.ts";
 import { type ServeRequest, serve } from "../daemon/serve.ts";
 import { OperatorError } from "../hw/operator-error.ts";
 import { parseBdf } from "../hw/pci/bdf.ts";
@@ -51,6 +52,7 @@ export default defineVerb({
     bind: flag("bind the device to vfio-pci first"),
     force: flag("serve a device whose DMA may bypass the IOMMU"),
     "runtime-dir": RUNTIME_DIR,
+    metrics: value("ADDRESS", parseMetricsAddress, "serve metrics over HTTP at ADDR:PORT or unix:PATH"),
     "print-capabilities": flag("print what this back-end can do as JSON and exit"),
   },
   examples: [
@@ -100,6 +102,7 @@ export default defineVerb({
         force: options.force,
         logSettings,
         runtimeDirectory: options["runtime-dir"],
+        metrics: options.metrics,
         entry: Bun.main,
         signal,
       },

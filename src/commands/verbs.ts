@@ -5,5 +5,6 @@ export const VERBS: VerbTable = {
   probe: async () => (await import("./probe.ts")).default,
   bind: async () => (await import("./bind.ts")).default,
   serve: async () => (await import("./serve.ts")).default,
+  stats: async () => (await import("./stats.ts")).default,
   migrate: async () => (await import("./migrate.ts")).default,
 };

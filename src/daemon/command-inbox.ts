@@ -1,12 +1,16 @@
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { EPOLLIN, type EventLoop } from "../hw/ffi/event-loop.ts";
 import { drainEventfd } from "../hw/ffi/eventfd.ts";
+import { OperatorError } from "../hw/operator-error.ts";
 import { Later } from "./later.ts";
 import { toPlain, type WorkerCommand, type WorkerReport } from "./messages.ts";
 
-/** What carries a command out, by its name. It returns what the answer says, as plain data or later, or throws. */
+/**
+ * What carries a command out, by its name. It returns what the answer says, as plain data or later, or throws. Not
+ * every device can do everything.
+ */
 export type CommandTable = {
-  readonly [Op in WorkerCommand["op"]]: (command: Extract<WorkerCommand, { op: Op }>) => unknown;
+  readonly [Op in WorkerCommand["op"]]?: (command: Extract<WorkerCommand, { op: Op }>) => unknown;
 };
 
 /**
@@ -39,8 +43,11 @@ export class CommandInbox {
   }
 
   #carryOut(command: WorkerCommand): void {
-    const run = this.table[command.op] as (command: WorkerCommand) => unknown;
-    this.#answer(command.id, () => run(command));
+    const run = this.table[command.op] as ((command: WorkerCommand) => unknown) | undefined;
+    this.#answer(command.id, () => {
+      if (!run) throw new OperatorError(`this device can not do "${command.op}"`, { kind: "not-ready" });
+      return run(command);
+    });
   }
 
   #answer(id: number, outcome: () => unknown): void {

@@ -19,7 +19,10 @@ import {
   type WorkerData,
   type WorkerReport,
 } from "./messages.ts";
+import { type MetricsAddress, type MetricsServer, serveMetrics } from "./metrics/metrics-server.ts";
+import { prometheusText } from "./metrics/prometheus-text.ts";
 import { StateBoard } from "./state/state-board.ts";
+import { TrafficSampler } from "./state/traffic-sampler.ts";
 
 /** What to serve, to whom and how. */
 export interface ServeRequest
@@ -36,6 +39,8 @@ export interface ServeRequest
   readonly logSettings: DeviceWorkerData["log"];
   /** Where the control socket goes; the usual place when undefined. */
   readonly runtimeDirectory: string | undefined;
+  /** Where metrics are served; nowhere when undefined. */
+  readonly metrics: MetricsAddress | undefined;
   /** The program's entry file, which every worker starts again. */
   readonly entry: string;
   /** Aborted when the operator interrupts. */
@@ -59,49 +64,61 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
     new Worker(request.entry, { workerData: data, transferList });
   const channel = new CommandChannel();
 
-  let target: Target;
-  if ("bdf" in request.device) target = { kind: "pci", bdf: request.device.bdf };
-  else {
-    const link = createSimLink();
-    const { sim: options, switched } = request.device;
-    const faultSwitch = { ...switched, fd: createEventfd() };
-    // For whoever tries a front-end: SIGUSR2 ends the ordered misbehaviour and brings it back.
-    if (Object.keys(switched.faults).length > 0) process.on("SIGUSR2", () => signalEventfd(faultSwitch.fd));
-    const sim = spawn({ role: "sim", link, options, faultSwitch, log: request.logSettings });
-    sim.on("error", (error) => log.error(`the simulated device died: ${messageOf(error)}`));
-    target = { kind: "sim", link };
-  }
-
-  const relayLinks = Array.from({ length: request.relayThreads }, () => createRelayLink());
-
-  const data: DeviceWorkerData = {
-    role: "device",
-    target,
-    meeting,
-    stopFd,
-    commandFd: channel.fd,
-    commands: channel.remotePort,
-    queuePairs,
-    featuresMask,
-    doorbells,
-    datapath,
-    relayLinks,
-    force,
-    counters: counters.memory,
-    board: board.memory,
-    log: request.logSettings,
-  };
-
   const name = "bdf" in request.device ? request.device.bdf : "sim";
-  const operations = new ControlOperations([
-    { name, meeting, board, counters, channel, since: performance.now() },
-  ]);
+  const shown = { name, meeting, board, counters, since: performance.now() };
+  const sampler = new TrafficSampler(shown);
+  const operations = new ControlOperations([{ ...shown, sampler, channel }]);
+  // Before anything that would have to be undone when the address can not be had.
+  const metrics = request.metrics && startMetrics(request.metrics, operations, log);
   const control = await listenForControl(operations, request.runtimeDirectory, log);
   try {
+    let target: Target;
+    if ("bdf" in request.device) target = { kind: "pci", bdf: request.device.bdf };
+    else {
+      const link = createSimLink();
+      const { sim: options, switched } = request.device;
+      const faultSwitch = { ...switched, fd: createEventfd() };
+      // For whoever tries a front-end: SIGUSR2 ends the ordered misbehaviour and brings it back.
+      if (Object.keys(switched.faults).length > 0) process.on("SIGUSR2", () => signalEventfd(faultSwitch.fd));
+      const sim = spawn({ role: "sim", link, options, faultSwitch, log: request.logSettings });
+      sim.on("error", (error) => log.error(`the simulated device died: ${messageOf(error)}`));
+      target = { kind: "sim", link };
+    }
+
+    const relayLinks = Array.from({ length: request.relayThreads }, () => createRelayLink());
+    const data: DeviceWorkerData = {
+      role: "device",
+      target,
+      meeting,
+      stopFd,
+      commandFd: channel.fd,
+      commands: channel.remotePort,
+      queuePairs,
+      featuresMask,
+      doorbells,
+      datapath,
+      relayLinks,
+      force,
+      counters: counters.memory,
+      board: board.memory,
+      log: request.logSettings,
+    };
     await untilStopped(request, log, { spawn, data, channel, onReady });
   } finally {
     control?.close();
+    metrics?.close();
   }
+}
+
+function startMetrics(address: MetricsAddress, operations: ControlOperations, log: Log): MetricsServer {
+  const metrics = serveMetrics(address, () => {
+    operations.keepSampling(true);
+    return prometheusText(operations.states());
+  });
+  // What is scraped every other minute is counted all the time.
+  operations.keepSampling(true);
+  log.info(`metrics at ${metrics.where}`);
+  return metrics;
 }
 
 /** A daemon that can not be asked serves all the same. */

@@ -33,11 +33,13 @@ const FAR = 2 ** 31;
 export class DirtyLog {
   /** Bits that could not be set: beyond the log, or in a part of its file that is gone. */
   failures = 0;
+  /** Bits that were set and had not been set already; as far as the kernel tells, where it sets them. */
+  marked = 0;
   #firstFailure: string | undefined;
   #closed = false;
   /**
    * The bitmap as far as it lies in the first window, for loops that can not afford a call per page; empty where the
-   * file may shrink. Only for a bit inside of it, by a test and Atomics.or as `markPages` does.
+   * file may shrink. Only to test a bit inside of it; `markPages` sets it.
    */
   readonly bits: Uint8Array;
 
@@ -137,7 +139,7 @@ export class DirtyLog {
       const byte = at < 2 ** 31 ? at >>> 3 : FAR;
       if (byte < bytes.length) {
         const bit = 1 << (at & 7);
-        if ((bytes[byte]! & bit) === 0) Atomics.or(bytes, byte, bit);
+        if ((bytes[byte]! & bit) === 0) this.#or(bytes, byte, bit);
       } else {
         this.#markFar(at);
       }
@@ -153,7 +155,7 @@ export class DirtyLog {
     const end = Math.floor((gpa + length - 1) / 4096);
     for (let at = Math.floor(gpa / 4096); at <= end; at++) {
       const byte = at < 2 ** 31 ? at >>> 3 : FAR;
-      if (byte < bytes.length) Atomics.or(bytes, byte, 1 << (at & 7));
+      if (byte < bytes.length) this.#or(bytes, byte, 1 << (at & 7));
       else this.#markFar(at);
     }
   }
@@ -172,12 +174,17 @@ export class DirtyLog {
     } else if (!(byte < this.size)) {
       this.#fail(page, `the log ends with page ${hex(this.size * 8 - 1)}`);
     } else if (this.stable) {
-      Atomics.or(this.memory.window(byte).u8, byte % WINDOW, 1 << (page % 8));
+      this.#or(this.memory.window(byte).u8, byte % WINDOW, 1 << (page % 8));
     } else {
       // SAFETY: the map is open; where its file has shrunk the kernel answers EFAULT.
       const errno = atomicOrBit(this.memory.hva + 4 * Math.floor(page / 32), page % 32);
       if (errno !== 0) this.#fail(page, "the log's file was truncated");
+      else this.marked++;
     }
+  }
+
+  #or(bytes: Uint8Array, byte: number, bit: number): void {
+    if ((Atomics.or(bytes, byte, bit) & bit) === 0) this.marked++;
   }
 
   #fail(page: number, why: string): void {

@@ -126,6 +126,7 @@ export class PackedRelay extends PackedFeed implements RingRelay {
     const end = first + 4 * Math.min(found, this.ring.size - Math.max(usedPosition, deviceUsed));
     let to = 4 * usedPosition;
     let free = freeCount;
+    let marked = 0;
     // Without USED turned a descriptor is the available one that it was: so the first of a batch is hidden until the end.
     const hidden = this.#batchSlots === 0;
     let turn = hidden ? DESC_USED << 16 : 0;
@@ -142,13 +143,15 @@ export class PackedRelay extends PackedFeed implements RingRelay {
         const seen = bits[page >>> 3];
         if (seen === undefined) break;
         const bit = 1 << (page & 7);
-        if ((seen & bit) === 0) Atomics.or(bits, page >>> 3, bit);
+        if ((seen & bit) === 0 && (Atomics.or(bits, page >>> 3, bit) & bit) === 0) marked = (marked + 1) | 0;
         if (page !== noted) {
           const next = page + 1;
           const nextSeen = bits[next >>> 3];
           if (nextSeen === undefined) break;
           const nextBit = 1 << (next & 7);
-          if ((nextSeen & nextBit) === 0) Atomics.or(bits, next >>> 3, nextBit);
+          if ((nextSeen & nextBit) === 0 && (Atomics.or(bits, next >>> 3, nextBit) & nextBit) === 0) {
+            marked = (marked + 1) | 0;
+          }
         }
       }
       plain[id] = FREE;
@@ -164,6 +167,7 @@ export class PackedRelay extends PackedFeed implements RingRelay {
       free = (free + 1) | 0;
       to = (to + 4) | 0;
     }
+    if (log) log.marked += marked;
     const taken = free - freeCount;
     if (taken === 0) return 0;
     if (hidden) {

@@ -97,6 +97,7 @@ export class SplitRelay extends SplitFeed implements RingRelay {
     const end = first + 2 * Math.min(count, mask + 1 - Math.max(fromSlot, toSlot));
     let from = first;
     let to = 1 + 2 * toSlot;
+    let marked = 0;
     // `| 0` spares the overflow check.
     for (; from < end; from = (from + 2) | 0) {
       const id = device[from]!;
@@ -108,13 +109,15 @@ export class SplitRelay extends SplitFeed implements RingRelay {
         const seen = bits[page >>> 3];
         if (seen === undefined) break;
         const bit = 1 << (page & 7);
-        if ((seen & bit) === 0) Atomics.or(bits, page >>> 3, bit);
+        if ((seen & bit) === 0 && (Atomics.or(bits, page >>> 3, bit) & bit) === 0) marked = (marked + 1) | 0;
         if (page !== noted) {
           const next = page + 1;
           const nextSeen = bits[next >>> 3];
           if (nextSeen === undefined) break;
           const nextBit = 1 << (next & 7);
-          if ((nextSeen & nextBit) === 0) Atomics.or(bits, next >>> 3, nextBit);
+          if ((nextSeen & nextBit) === 0 && (Atomics.or(bits, next >>> 3, nextBit) & nextBit) === 0) {
+            marked = (marked + 1) | 0;
+          }
         }
       }
       plain[id] = FREE;
@@ -122,6 +125,7 @@ export class SplitRelay extends SplitFeed implements RingRelay {
       guest[to + 1] = length;
       to = (to + 2) | 0;
     }
+    if (log) log.marked += marked;
     const taken = (from - first) >> 1;
     this.deviceUsed = (deviceUsed + taken) & 0xffff;
     this.usedIndex = (usedIndex + taken) & 0xffff;

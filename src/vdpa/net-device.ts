@@ -13,6 +13,7 @@ import { offeredToFrontEnd } from "./feature-sets.ts";
 import { describeQueue, type QueueState, type Ring } from "./ring.ts";
 import { describeBase, isFreshBase } from "./ring-base.ts";
 import { RingMoves } from "./ring-moves.ts";
+import { RingStarts } from "./ring-starts.ts";
 import type { RingSwitch } from "./switch-times.ts";
 import type { DeviceLogging, VdpaDevice, VringConfig } from "./vdpa-device.ts";
 
@@ -70,6 +71,8 @@ export class VirtioNetDevice implements VdpaDevice {
   readonly #run: DeviceRun;
   readonly #moves: RingMoves;
   readonly #unwatchMemory: () => void;
+  /** What each queue's ring has gone through. */
+  readonly starts = new RingStarts();
   readonly #modeWatchers = new Set<() => void>();
 
   /** @param transport a device that nobody else drives; it is reset */
@@ -156,6 +159,7 @@ export class VirtioNetDevice implements VdpaDevice {
 
   configure(features: bigint, vrings: readonly VringConfig[]): void {
     this.stop();
+    this.starts.begin(vrings);
     try {
       this.#run.start(features, vrings);
       this.#counters.add("configures");
@@ -173,6 +177,7 @@ export class VirtioNetDevice implements VdpaDevice {
         remedy: "let the guest's driver reset the device",
       });
     }
+    this.starts.begin([vring]);
     const ring = this.#run.setUpRing(vring);
     this.#run.control.setEnabled([[vring.index, vring.enabled]]);
     try {

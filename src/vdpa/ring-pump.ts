@@ -2,6 +2,7 @@ import { EPOLLET, EPOLLIN, type EventLoop } from "../hw/ffi/event-loop.ts";
 import { drainEventfd, signalEventfd, signalPeerEventfd } from "../hw/ffi/eventfd.ts";
 import type { Log } from "../hw/log.ts";
 import type { Doorbell } from "../hw/pci-function.ts";
+import type { DirtyLog } from "../memory/dirty-log.ts";
 import type { GuestMap } from "../memory/guest-map.ts";
 import { createRelay } from "../relay/create-relay.ts";
 import type { RelayLogging, RingPosition, RingRelay } from "../relay/relay.ts";
@@ -34,6 +35,7 @@ export class RingPump implements Pump {
   /** Known while the device works on the ring. */
   #doorbell: Doorbell | undefined;
   #faultReported = false;
+  #log: DirtyLog | undefined;
   /** Used lengths beyond their chains that were counted. */
   #overlong = 0;
   #handBack: HandBack | undefined;
@@ -105,6 +107,7 @@ export class RingPump implements Pump {
 
   setLogging(logging: RelayLogging | undefined): void {
     this.#relay.setLogging(logging);
+    this.#log = logging?.log;
   }
 
   rebind(): void {
@@ -186,8 +189,16 @@ export class RingPump implements Pump {
   }
 
   #takeCompleted(notify: boolean): void {
+    const log = this.#log;
+    const marked = log?.marked ?? 0;
+    const failures = log?.failures ?? 0;
     const moved = this.#relay.complete();
     if (moved > 0) this.#counters.add("relay_completed", moved);
+    if (log) {
+      // The log is all rings' own, so that only what was marked just now is this ring's.
+      this.#counters.add("pages_logged", log.marked - marked);
+      this.#counters.add("log_failures", log.failures - failures);
+    }
     if (this.#relay.counts.overlongUsed > this.#overlong) this.#reportOverlong();
     if ((this.#relay.callWanted() || notify) && this.#callFd >= 0) {
       this.#counters.add("calls_relayed");

@@ -71,7 +71,8 @@ function fileAt(path: string): Stats | undefined {
   }
 }
 
-function removeStale(path: string): void {
+/** Removes a socket that a dead process left. @throws OperatorError for one with a listener, and other kinds of files */
+export function removeStale(path: string): void {
   const file = fileAt(path);
   if (!file) return;
   if (!file.isSocket()) {

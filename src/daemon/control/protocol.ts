@@ -19,11 +19,15 @@ const version = v.literal(CONTROL_VERSION);
 /** The device's name in the state's list; needed where the daemon serves several. */
 const device = v.optional(v.string());
 
+const BDF = /^[\da-f]{4,8}:[\da-f]{2}:[01][\da-f]\.[0-7]$/;
+
 const REQUEST = v.variant("op", [
   /** The state of all devices; `rates` keeps the ring positions sampled for some seconds. */
   v.strictObject({ v: version, op: v.literal("state"), rates: v.optional(v.boolean()) }),
   /** Keeps all rings relayed, or no longer. Answered once it is done. */
   v.strictObject({ v: version, op: v.literal("hold"), device, relay: v.boolean() }),
+  /** Moves the running guest to another PCI device, by its full BDF. Answered once it runs there, or on as before. */
+  v.strictObject({ v: version, op: v.literal("move"), device, to: v.pipe(v.string(), v.regex(BDF)) }),
 ]);
 
 export type ControlRequest = v.InferOutput<typeof REQUEST>;

@@ -7,6 +7,7 @@ import type { DeviceReport, QueueReport, RingAddresses } from "./device-report.t
 
 /** What the serving thread knows besides its device. */
 export interface DescribeInputs {
+  readonly name: string;
   readonly device: VirtioNetDevice;
   /** Undefined while no front-end is connected. */
   readonly frontEnd: FrontEndState | undefined;
@@ -16,10 +17,11 @@ export interface DescribeInputs {
 
 const hex = (bits: bigint) => `0x${bits.toString(16)}`;
 
-export function describeDevice({ device, frontEnd, refused, mappingMs }: DescribeInputs): DeviceReport {
+export function describeDevice({ name, device, frontEnd, refused, mappingMs }: DescribeInputs): DeviceReport {
   const state = device.describe();
   const { linkUp, mac, startMs, lastSwitch } = state;
   return {
+    name,
     connected: frontEnd !== undefined,
     front_end_features: frontEnd?.features === undefined ? null : hex(frontEnd.features),
     protocol_features: hex(frontEnd?.protocolFeatures ?? 0n),
@@ -60,6 +62,7 @@ function queueReports(
   return device.queues().map((queue) => ({
     ...queue,
     started: frontEnd?.rings.find(({ index }) => index === queue.index)?.started ?? false,
+    start: device.starts.of(queue.index) ?? { id: 0, base: 0 },
     gap_us: device.switchGapUs(queue.index) ?? null,
     layout: packed ? "packed" : "split",
     ring: ringAddresses(device.memory, configs.get(queue.index)!, packed),

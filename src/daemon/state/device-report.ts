@@ -5,6 +5,8 @@ import type { QueueState } from "../../vdpa/ring.ts";
  * HVAs of this process, good as long as the board's epoch says so. `DeviceState` is what others get to see of it.
  */
 export interface DeviceReport {
+  /** Full BDF, or `sim`; another one after the guest has moved. */
+  readonly name: string;
   readonly connected: boolean;
   /** The front-end's, as negotiated, with the vhost-user bits; null before SET_FEATURES. */
   readonly front_end_features: string | null;
@@ -49,6 +51,8 @@ export interface ModeSwitch {
 
 export interface QueueReport extends QueueState {
   readonly started: boolean;
+  /** Another one whenever the front-end starts the ring, from this base: positions before and after are unrelated. */
+  readonly start: { readonly id: number; readonly base: number };
   /** What its last change of mode took; null when it has not changed. */
   readonly gap_us: number | null;
   readonly layout: "split" | "packed";

@@ -10,6 +10,7 @@ import type { Meeting } from "../messages.ts";
 import type { DeviceReport, ModeSwitch, QueueReport } from "./device-report.ts";
 import { type RingPositions, readPositions } from "./ring-position.ts";
 import type { StateBoard } from "./state-board.ts";
+import type { Traffic, TrafficSampler } from "./traffic-sampler.ts";
 
 /** What a daemon tells of one device. These are the keys of the JSON of `stats` too (docs/cli.md). */
 export interface DeviceState {
@@ -17,6 +18,8 @@ export interface DeviceState {
   readonly device: string;
   readonly type: "net";
   readonly pid: number;
+  /** When this was so, ISO 8601. */
+  readonly time: string;
   readonly uptime_s: number;
   readonly meeting: {
     readonly role: Meeting["role"];
@@ -62,12 +65,15 @@ export interface DeviceQueueState {
   readonly layout: "split" | "packed";
   /** Null when the ring could not be read, for example as its memory was just changing. */
   readonly positions: RingPositions | null;
+  /** Entries finished since somebody began to ask for rates; null while nobody does. */
+  readonly traffic: Traffic | null;
   readonly gap_us: number | null;
   readonly counters: Readonly<Record<QueueCounterName, number>> | null;
 }
 
 /** A device of this process, seen from the main thread. */
 export interface ShownDevice {
+  /** Until its state is known; the guest may move to another one later. */
   readonly name: string;
   readonly meeting: Meeting;
   readonly board: StateBoard;
@@ -76,12 +82,18 @@ export interface ShownDevice {
   readonly since: number;
 }
 
+/** The same with what counts its entries. */
+export interface SampledDevice extends ShownDevice {
+  readonly sampler: TrafficSampler;
+}
+
 const NET = 1;
 const VHOST_BITS = VHOST_F_LOG_ALL | VHOST_USER_F_PROTOCOL_FEATURES;
 const names = (bits: string | undefined) => featureNames(NET, BigInt(bits ?? 0));
 
 /** The state of a device, read without disturbing the thread that serves it. */
-export function deviceState({ name, meeting, board, counters, since }: ShownDevice): DeviceState {
+export function deviceState(shown: SampledDevice): DeviceState {
+  const { name, meeting, board, counters, since } = shown;
   const reading = board.read();
   const report = reading && (JSON.parse(reading.text) as DeviceReport);
   const positions = report?.queues.map((queue) => readPositions(queue));
@@ -89,9 +101,10 @@ export function deviceState({ name, meeting, board, counters, since }: ShownDevi
   const good = reading !== undefined && board.isStill(reading);
   const device = counters.snapshot();
   return {
-    device: name,
+    device: report?.name ?? name,
     type: "net",
     pid: process.pid,
+    time: new Date().toISOString(),
     uptime_s: Math.round((performance.now() - since) / 100) / 10,
     meeting: {
       role: meeting.role,
@@ -119,9 +132,7 @@ export function deviceState({ name, meeting, board, counters, since }: ShownDevi
     logging: report?.logging ?? false,
     last_switch: report?.last_switch ?? null,
     queues: [
-      ...(report?.queues ?? []).map((queue, i) =>
-        dataQueue(queue, (good && positions?.[i]) || null, counters),
-      ),
+      ...(report?.queues ?? []).map((queue, i) => dataQueue(queue, (good && positions?.[i]) || null, shown)),
       ...(report?.control_queue ? [controlQueue(report)] : []),
     ],
   };
@@ -130,10 +141,16 @@ export function deviceState({ name, meeting, board, counters, since }: ShownDevi
 function dataQueue(
   queue: QueueReport,
   positions: RingPositions | null,
-  counters: Counters,
+  shown: SampledDevice,
 ): DeviceQueueState {
-  const { ring: _ring, ...shown } = queue;
-  return { ...shown, positions, counters: counters.queue(queue.index).snapshot() };
+  const { ring: _ring, start: _start, ...seen } = queue;
+  const { index } = queue;
+  return {
+    ...seen,
+    positions,
+    traffic: shown.sampler.of(index) ?? null,
+    counters: shown.counters.queue(index).snapshot(),
+  };
 }
 
 /** The device's own control queue: it takes its commands from vdpactl, which waits for each without an interrupt. */
@@ -149,6 +166,7 @@ function controlQueue({ control_queue, queues }: DeviceReport): DeviceQueueState
     call: "none",
     layout: queues[0]?.layout ?? "split",
     positions: null,
+    traffic: null,
     gap_us: null,
     counters: null,
   };

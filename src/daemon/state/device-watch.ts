@@ -50,6 +50,7 @@ export class DeviceWatch {
       const frontEnd = server.state;
       if (!frontEnd) this.mappingTime.ms = 0;
       return describeDevice({
+        name: served.name,
         device: served.device,
         frontEnd,
         refused: this.#refused,

@@ -49,6 +49,13 @@ export function readUsed({ ring, layout, size }: QueueReport): { used: number; m
   return { used: next + (wrap ? 0 : size), modulus: 2 * size };
 }
 
+/** The used position of a vring base, as `readUsed` gives it. */
+export function usedOfBase({ layout, size, start: { base } }: QueueReport): number {
+  if (layout === "split") return base & 0xffff;
+  const half = base >>> 16;
+  return (half & 0x7fff) + (half & 0x8000 ? 0 : size);
+}
+
 /** `idx` of an available or used ring (virtio 1.3 §2.7.6, §2.7.8). */
 function readIndex(hva: number): number | undefined {
   const bytes = copy(hva + 2, 2);
@@ -71,8 +78,7 @@ export function packedPositions(ring: Uint8Array): RingPositions {
   let at = next;
   let lap = wrap;
   while (lag < size) {
-    const flags = flagsAt(ring, at);
-    if (((flags & F_AVAIL) !== 0) !== lap || ((flags & F_USED) !== 0) === lap) break;
+    if (!isAvailable(flagsAt(ring, at), lap)) break;
     lag++;
     if (++at === size) {
       at = 0;
@@ -90,8 +96,13 @@ function usedPosition(ring: Uint8Array): { next: number; wrap: boolean } {
   const isUsed = (flags: number) => ((flags & F_AVAIL) !== 0) === ((flags & F_USED) !== 0);
   const first = flagsAt(ring, 0);
   const wrap = (first & F_AVAIL) !== 0;
-  // An available first descriptor: nothing of its lap is used yet. One that was never touched: nothing at all.
-  if (!isUsed(first)) return { next: 0, wrap };
+  if (!isUsed(first)) {
+    // Nothing of the first descriptor's lap is used yet, and perhaps not all of the lap before.
+    let next = size;
+    while (next > 0 && isAvailable(flagsAt(ring, next - 1), !wrap)) next--;
+    return next < size ? { next, wrap: !wrap } : { next: 0, wrap };
+  }
+  // A first descriptor that was never touched: nothing at all is used.
   if (!wrap && isUntouched(ring)) return { next: 0, wrap: true };
   let last = 0;
   for (let i = 1; i < size; i++) {
@@ -100,5 +111,9 @@ function usedPosition(ring: Uint8Array): { next: number; wrap: boolean } {
   }
   return last + 1 < size ? { next: last + 1, wrap } : { next: 0, wrap: !wrap };
 }
+
+/** Whether the driver has made a descriptor available in the lap with this wrap counter, and it is not used yet. */
+const isAvailable = (flags: number, wrap: boolean) =>
+  ((flags & F_AVAIL) !== 0) === wrap && ((flags & F_USED) !== 0) !== wrap;
 
 const isUntouched = (ring: Uint8Array) => !ring.some((byte) => byte !== 0);
