@@ -12,11 +12,11 @@ test("the version", () => {
 test("the help names every verb", () => {
   const { code, out, err } = runVdpactl("--help");
   expect([code, err]).toEqual([0, ""]);
-  for (const verb of ["probe", "bind", "serve"]) expect(out).toContain(` ${verb} `);
+  for (const verb of ["probe", "bind", "serve", "stats", "migrate"]) expect(out).toContain(` ${verb} `);
 });
 
-test.each(["probe", "bind", "serve"])("help of %p", (verb) => {
-  const { code, out, err } = runVdpactl(verb, "--help");
+test.each(["probe", "bind", "serve", "stats", "migrate", "migrate cancel"])("help of %p", (verb) => {
+  const { code, out, err } = runVdpactl(...verb.split(" "), "--help");
   expect([code, err]).toEqual([0, ""]);
   expect(out).toContain(`USAGE vdpactl ${verb}`);
 });

@@ -3,6 +3,7 @@ import type { MigrationRecord } from "../../src/commands/migrate/record.ts";
 import { connectGuest, type Guest, type GuestOptions } from "../support/front-end/guest.ts";
 import { exchange, trafficProblem } from "../support/front-end/traffic.ts";
 import { Daemon, type DaemonOptions } from "./support/daemon.ts";
+import { readLines } from "./support/read-lines.ts";
 import { passFrames } from "./support/well-behaved.ts";
 
 const cleanup: (() => unknown)[] = [];
@@ -77,6 +78,42 @@ test("rings that start while they are held are relayed from the beginning", asyn
   const status = await migrate(daemon, "status");
   expect(status.phase).toBe("prepared");
   expect(status.queues.map(({ relayed }) => relayed >= 100)).toEqual([true, true, true, true]);
+}, 60_000);
+
+test("status into a pipe: a line for each change of phase or mode", async () => {
+  const daemon = await start();
+  const guest = await guestOf(daemon, { pairs: 1 });
+  await passFrames(guest, { frames: 100 });
+  const status = daemon.spawn("migrate", "status");
+  const lines = readLines(status.stdout);
+  const next = async () => (await lines.next()).value;
+  expect(await next()).toBe("sim direct: 0 rx direct, 1 tx direct");
+  await migrate(daemon, "prepare");
+  expect(await next()).toBe("sim prepared: 0 rx relay, 1 tx relay");
+  await migrate(daemon, "cancel", "--timeout", "0");
+  expect(await next()).toBe("sim returning: 0 rx relay, 1 tx relay");
+  guest.close();
+  expect(await next()).toBe("sim no front-end");
+  status.kill("SIGINT");
+  expect(await status.exited).toBe(130);
+  const { code, out } = await daemon.ask("migrate", "status", "--once");
+  expect([code, out]).toEqual([0, "sim no front-end\n"]);
+}, 60_000);
+
+test("cancel that is interrupted has let the rings go, and says so", async () => {
+  const daemon = await start();
+  const guest = await guestOf(daemon, { pairs: 1 });
+  await passFrames(guest, { frames: 100 });
+  await migrate(daemon, "prepare");
+  const cancel = daemon.spawn("migrate", "cancel", "--timeout", "600");
+  while ((await migrate(daemon, "status")).held);
+  cancel.kill("SIGINT");
+  // The second is for a client that has not read the daemon's answer yet.
+  expect(await new Response(cancel.stderr).text()).toMatch(
+    /^warning: (the rings of sim go back by themselves as they can|sim lets its rings go all the same)\n$/,
+  );
+  expect(await cancel.exited).toBe(130);
+  expect((await migrate(daemon, "status")).phase).toBe("returning");
 }, 60_000);
 
 test("a daemon that may not relay refuses, with its reason and its exit code", async () => {

@@ -7,6 +7,8 @@ const LEASE_MS = 5000;
 /** Between two samples: less while a ring moves far from one to the next. */
 const SHORTEST_MS = 2;
 const LONGEST_MS = 20;
+/** While there are no rings. One that starts then counts from its base. */
+const IDLE_MS = 200;
 
 /** Entries that a queue has finished since the sampling began. */
 export interface Traffic {
@@ -97,7 +99,9 @@ export class TrafficSampler {
       if (sample) furthest = Math.max(furthest, this.#add(queue, sample));
     }
     this.#sampledBefore = true;
-    if (furthest > 1 / 8) this.#intervalMs = Math.max(SHORTEST_MS, this.#intervalMs / 2);
+    if (queues.length === 0) this.#intervalMs = IDLE_MS;
+    else if (this.#intervalMs === IDLE_MS) this.#intervalMs = SHORTEST_MS;
+    else if (furthest > 1 / 8) this.#intervalMs = Math.max(SHORTEST_MS, this.#intervalMs / 2);
     else if (furthest < 1 / 32) this.#intervalMs = Math.min(LONGEST_MS, this.#intervalMs * 2);
   }
 

@@ -39,6 +39,7 @@ export class Daemon {
   readonly out: string[] = [];
   readonly #exit: Promise<number>;
   #code: number | undefined;
+  readonly #clients: Bun.Subprocess[] = [];
 
   private constructor(
     readonly child: ChildProcess,
@@ -189,6 +190,18 @@ export class Daemon {
     return run(args, { VDPACTL_RUNTIME_DIR: this.runtimeDirectory });
   }
 
+  /** The same, beside the test; it is ended with the daemon at the latest. */
+  spawn(...args: readonly string[]): Bun.Subprocess<"ignore", "pipe", "pipe"> {
+    const child = Bun.spawn([BINARY, ...args], {
+      env: { ...ENVIRONMENT, VDPACTL_RUNTIME_DIR: this.runtimeDirectory },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    this.#clients.push(child);
+    return child;
+  }
+
   /** The same with `--json`; throws unless it succeeds. */
   async askJson<T>(...args: readonly string[]): Promise<T> {
     const { code, out, err } = await this.ask(...args, "--json");
@@ -202,6 +215,7 @@ export class Daemon {
 
   /** Ends what is left, whatever happened. */
   async dispose(): Promise<void> {
+    for (const client of this.#clients) if (client.exitCode === null) client.kill("SIGKILL");
     await this.stop("SIGKILL");
     rmSync(this.directory, { recursive: true, force: true });
   }

@@ -28,6 +28,7 @@ test("a relay thread that dies ends the service with an error that names it", as
       relayThreads: 2,
       force: false,
       runtimeDirectory: directory,
+      metrics: undefined,
       logSettings: { level: "quiet", color: false, journald: false },
       entry: join(import.meta.dir, "dying-relay-entry.ts"),
       signal: interrupt.signal,
