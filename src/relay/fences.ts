@@ -12,3 +12,11 @@ export function acquireFence(): void {
 export function fullFence(): void {
   Atomics.add(own, 0, 0);
 }
+
+/**
+ * Makes a full fence of the Atomics.store before it. On x86-64 that is an exchange, which is one already; elsewhere it
+ * may be no more than a release.
+ */
+export function fullFenceAfterStore(): void {
+  if (process.arch !== "x64") fullFence();
+}

@@ -1,5 +1,5 @@
 import { LISTED, plainOf } from "./chain-record.ts";
-import { acquireFence, fullFence } from "./fences.ts";
+import { acquireFence, fullFence, fullFenceAfterStore } from "./fences.ts";
 import { PackedSides } from "./packed-sides.ts";
 import { RingFault } from "./ring-fault.ts";
 import {
@@ -249,7 +249,7 @@ export abstract class PackedFeed extends PackedSides {
     const moved = this.#unkicked;
     if (this.fault || moved === 0) return false;
     this.#unkicked = 0;
-    fullFence();
+    fullFenceAfterStore();
     const { u16 } = this.device;
     const flags = u16[1]! & 3;
     if (flags === EVENT_ENABLE) return true;
@@ -261,9 +261,13 @@ export abstract class PackedFeed extends PackedSides {
   setGuestKicks(on: boolean): boolean {
     if (this.fault) return false;
     try {
-      this.guest.writeKickWish(on, this.availPosition, this.availWrap);
+      const wish = this.wishFor(on, this.availPosition, this.availWrap);
+      if (wish !== this.kickWish) {
+        this.kickWish = wish;
+        this.guest.writeKickWish(on, this.availPosition, this.availWrap);
+        fullFence();
+      }
       if (!on) return false;
-      fullFence();
       return !this.atBoundary && this.guest.isAvail(this.availPosition, this.availWrap);
     } catch (error) {
       this.fail(error);

@@ -1,5 +1,5 @@
 import type { GuestMap } from "../memory/guest-map.ts";
-import { acquireFence, fullFence } from "./fences.ts";
+import { acquireFence, fullFence, fullFenceAfterStore } from "./fences.ts";
 import type { GuestRing, RelayLogging } from "./relay.ts";
 import { RingArea } from "./ring-area.ts";
 import { availFlags, countMarked, EVENT_DESC, EVENT_DISABLE, EVENT_ENABLE, isAvail } from "./ring-format.ts";
@@ -73,13 +73,17 @@ export class PackedGuestRing {
     this.desc.pull(16 * position, 16);
   }
 
-  /** Shows the guest a batch of `slots` descriptors whose first element is at `position`, then logs them. */
+  /**
+   * Shows the guest a batch of `slots` descriptors whose first element is at `position`, then logs them. Has a full
+   * fence behind what is shown.
+   */
   publishUsed(position: number, flags: number, slots: number): void {
     const { desc } = this;
     const at = 8 * position + 7;
     if (!desc.copied) {
-      // A release, as an exchange: all else first.
+      // A release: all else first.
       Atomics.store(desc.u16, at, flags);
+      fullFenceAfterStore();
       this.#logPublished(position, slots);
       return;
     }
@@ -96,7 +100,7 @@ export class PackedGuestRing {
     this.#logPublished(position, slots);
   }
 
-  /** After a full fence, so that a look at the log can not overtake what was written. */
+  /** Only after a full fence, so that a look at the log can not overtake what was written. */
   #logPublished(position: number, count: number): void {
     const log = this.logging?.log;
     if (!log) return;

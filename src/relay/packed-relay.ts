@@ -29,6 +29,8 @@ const NOT_LOGGED = 2 ** 31 - 1;
 export class PackedRelay extends PackedFeed implements RingRelay {
   /** Descriptors since a call was last considered. */
   #uncalled = 0;
+  /** What our driver area asks the device for, -1 while that is not known. */
+  #callWish = -1;
   /** The used element of the running batch that is shown last. */
   #batchAt = 0;
   #batchFlags = 0;
@@ -43,6 +45,7 @@ export class PackedRelay extends PackedFeed implements RingRelay {
   protected override clear(): void {
     super.clear();
     this.#uncalled = 0;
+    this.#callWish = -1;
   }
 
   start({ usedPosition, usedWrap }: RingPosition): void {
@@ -253,8 +256,8 @@ export class PackedRelay extends PackedFeed implements RingRelay {
     const moved = this.#uncalled;
     if (moved === 0) return false;
     this.#uncalled = 0;
-    fullFence();
     try {
+      // `publishUsed` has fenced.
       const flags = this.guest.callFlags();
       if (flags === EVENT_ENABLE) return true;
       if (flags === EVENT_DISABLE) return false;
@@ -267,14 +270,18 @@ export class PackedRelay extends PackedFeed implements RingRelay {
 
   setDeviceCalls(on: boolean): boolean {
     const { u16 } = this.driver;
-    if (on && this.ring.eventIdx) {
-      u16[0] = this.deviceUsed | (this.deviceUsedWrap << 15);
-      Atomics.store(u16, 1, EVENT_DESC);
-    } else {
-      u16[1] = on ? EVENT_ENABLE : EVENT_DISABLE;
+    const wish = this.wishFor(on, this.deviceUsed, this.deviceUsedWrap);
+    if (wish !== this.#callWish) {
+      this.#callWish = wish;
+      if (on && this.ring.eventIdx) {
+        u16[0] = wish;
+        Atomics.store(u16, 1, EVENT_DESC);
+      } else {
+        u16[1] = on ? EVENT_ENABLE : EVENT_DISABLE;
+      }
+      fullFence();
     }
     if (!on) return false;
-    fullFence();
     return isUsed(this.desc.u16[8 * this.deviceUsed + 7]!, this.deviceUsedWrap);
   }
 

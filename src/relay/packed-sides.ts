@@ -6,6 +6,10 @@ import { RelayBase } from "./relay-base.ts";
 import { faultOf } from "./ring-fault.ts";
 import { SavedChains } from "./saved-chains.ts";
 
+/** Beyond all positions with their wrap counters. */
+const ALL_EVENTS = 2 ** 16;
+const NO_EVENTS = 2 ** 17;
+
 /** Where both sides of a packed relay stand, and the chains in between. */
 export abstract class PackedSides extends RelayBase {
   readonly deviceQueue: RingRelay["deviceQueue"];
@@ -32,6 +36,8 @@ export abstract class PackedSides extends RelayBase {
   protected deviceAvailWrap = 1;
   protected deviceUsed = 0;
   protected deviceUsedWrap = 1;
+  /** What the guest's device area asks the guest for, -1 while that is not known. */
+  protected kickWish = -1;
 
   /** @throws OperatorError when the ring is not in guest memory or its size is none of a packed ring */
   protected constructor(options: RelayOptions) {
@@ -69,10 +75,17 @@ export abstract class PackedSides extends RelayBase {
     this.orderFirst = 0;
     this.orderEnd = 0;
     this.slotsInUse = 0;
+    this.kickWish = -1;
     this.deviceAvail = 0;
     this.deviceAvailWrap = 1;
     this.deviceUsed = 0;
     this.deviceUsedWrap = 1;
+  }
+
+  /** A number for what an event suppression area is to ask for: no events, all, or one at a position. */
+  protected wishFor(on: boolean, position: number, wrap: number): number {
+    if (!on) return NO_EVENTS;
+    return this.ring.eventIdx ? position | (wrap << 15) : ALL_EVENTS;
   }
 
   /** With IN_ORDER: the device was given another chain. */
@@ -105,6 +118,7 @@ export abstract class PackedSides extends RelayBase {
     try {
       this.guest = faultOf(() => new PackedGuestRing(this.memory, this.ring));
       this.guest.logging = this.logging;
+      this.kickWish = -1;
     } catch (error) {
       this.fail(error);
     }

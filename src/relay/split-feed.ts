@@ -1,7 +1,7 @@
 import { OperatorError } from "../hw/operator-error.ts";
 import { FREE, LISTED, plainOf } from "./chain-record.ts";
 import { type DevicePart, splitDeviceMemory } from "./device-memory.ts";
-import { fullFence } from "./fences.ts";
+import { fullFence, fullFenceAfterStore } from "./fences.ts";
 import type { RelayOptions, RingRelay } from "./relay.ts";
 import { RelayBase } from "./relay-base.ts";
 import { RingFault } from "./ring-fault.ts";
@@ -22,6 +22,8 @@ export abstract class SplitFeed extends RelayBase {
   protected deviceAvail = 0;
   protected deviceUsed = 0;
   protected kickedAt = 0;
+  /** What the guest's used ring asks the guest for: the flags, or the event index; -1 while that is not known. */
+  protected kickWish = -1;
 
   /** @throws OperatorError when the ring is not in guest memory or its size is none of a split ring */
   protected constructor(options: RelayOptions) {
@@ -195,7 +197,7 @@ export abstract class SplitFeed extends RelayBase {
     const old = this.kickedAt;
     if (this.fault || now === old) return false;
     this.kickedAt = now;
-    fullFence();
+    fullFenceAfterStore();
     const { u16 } = this.used;
     if (!this.ring.eventIdx) return (u16[0]! & USED_NO_NOTIFY) === 0;
     return splitEventDue(u16[2 + 4 * this.ring.size]!, now, old);
@@ -205,11 +207,16 @@ export abstract class SplitFeed extends RelayBase {
     if (this.fault) return false;
     const guest = this.guest;
     try {
+      const { eventIdx } = this.ring;
       // With event idx the index that was passed long ago keeps the guest quiet.
-      if (!this.ring.eventIdx) guest.writeUsedFlags(on ? 0 : USED_NO_NOTIFY);
-      else if (on) guest.writeAvailEvent(this.availIndex);
+      const wish = eventIdx ? (on ? this.availIndex : this.kickWish) : on ? 0 : USED_NO_NOTIFY;
+      if (wish !== this.kickWish) {
+        this.kickWish = wish;
+        if (eventIdx) guest.writeAvailEvent(wish);
+        else guest.writeUsedFlags(wish);
+        fullFence();
+      }
       if (!on) return false;
-      fullFence();
       return !this.atBoundary && guest.availIndex(this.availIndex) !== this.availIndex;
     } catch (error) {
       this.fail(error);

@@ -1,6 +1,6 @@
 import type { DirtyLog } from "../memory/dirty-log.ts";
 import type { GuestMap } from "../memory/guest-map.ts";
-import { acquireFence, fullFence } from "./fences.ts";
+import { acquireFence, fullFence, fullFenceAfterStore } from "./fences.ts";
 import type { GuestRing, RelayLogging } from "./relay.ts";
 import { RingArea } from "./ring-area.ts";
 
@@ -124,7 +124,7 @@ export class SplitGuestRing {
     this.#log?.markOwnWrite(this.#availGpa + 2 * at, 2);
   }
 
-  /** Both ways end in a full fence, after which a look at the log can not overtake what was written. */
+  /** Ends in a full fence, after which a look at the log or at the guest's wish can not overtake what was written. */
   #publishIndex(index: number, moved: number): void {
     const { used } = this;
     if (used.copied) {
@@ -132,8 +132,9 @@ export class SplitGuestRing {
       used.u16[1] = index;
       fullFence();
     } else {
-      // A release, as an exchange: elements first.
+      // A release: elements first.
       Atomics.store(used.u16, 1, index);
+      fullFenceAfterStore();
     }
     if (this.#log && this.#usedGpa >= 0) this.#log.mark(this.#usedGpa + 2, 2);
   }

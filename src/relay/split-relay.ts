@@ -17,6 +17,8 @@ const NOT_LOGGED = 2 ** 31 - 1;
 export class SplitRelay extends SplitFeed implements RingRelay {
   /** The used index when a call was last considered. */
   #calledAt = 0;
+  /** What the available ring of ours asks the device for: the flags, or the event index. */
+  #callWish = 0;
 
   /** @throws OperatorError when the ring is not in guest memory or its size is none of a split ring */
   constructor(options: RelayOptions) {
@@ -26,6 +28,7 @@ export class SplitRelay extends SplitFeed implements RingRelay {
   start({ usedPosition }: RingPosition): void {
     this.reset();
     this.avail.u16.fill(0);
+    this.#callWish = 0;
     this.used.u32.fill(0);
     this.availIndex = usedPosition;
     this.usedIndex = usedPosition;
@@ -33,6 +36,7 @@ export class SplitRelay extends SplitFeed implements RingRelay {
     this.deviceAvail = 0;
     this.deviceUsed = 0;
     this.kickedAt = 0;
+    this.kickWish = -1;
     this.limitFeed(this.limited);
     this.guarded(() => this.guest.syncUsedIndex(usedPosition));
   }
@@ -188,8 +192,8 @@ export class SplitRelay extends SplitFeed implements RingRelay {
     const old = this.#calledAt;
     if (now === old) return false;
     this.#calledAt = now;
-    fullFence();
     try {
+      // `publish` has fenced.
       const wish = this.guest.callWish();
       return this.ring.eventIdx ? splitEventDue(wish, now, old) : (wish & AVAIL_NO_INTERRUPT) === 0;
     } catch (error) {
@@ -200,10 +204,16 @@ export class SplitRelay extends SplitFeed implements RingRelay {
 
   setDeviceCalls(on: boolean): boolean {
     const { u16 } = this.avail;
-    if (!this.ring.eventIdx) u16[0] = on ? 0 : AVAIL_NO_INTERRUPT;
-    else u16[2 + this.ring.size] = on ? this.deviceUsed : (this.deviceUsed - 1) & 0xffff;
+    const { eventIdx, size } = this.ring;
+    const at = eventIdx ? 2 + size : 0;
+    const quiet = eventIdx ? (this.deviceUsed - 1) & 0xffff : AVAIL_NO_INTERRUPT;
+    const wish = on ? (eventIdx ? this.deviceUsed : 0) : quiet;
+    if (wish !== this.#callWish) {
+      this.#callWish = wish;
+      u16[at] = wish;
+      fullFence();
+    }
     if (!on) return false;
-    fullFence();
     return this.used.u16[1] !== this.deviceUsed;
   }
 
@@ -231,6 +241,7 @@ export class SplitRelay extends SplitFeed implements RingRelay {
     this.view.refresh();
     this.guarded(() => {
       this.guest = faultOf(() => new SplitGuestRing(this.memory, this.ring));
+      this.kickWish = -1;
       this.guest.setLogging(this.logging);
     });
   }

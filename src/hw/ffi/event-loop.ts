@@ -61,7 +61,10 @@ export class EventLoop {
     this.#running = false;
   }
 
-  /** Waits up to `timeoutMs` (-1: for ever) for events and serves them; returns how many there were. */
+  /**
+   * Waits up to `timeoutMs` (-1: for ever) for events and serves them; returns how many there were. No callback may
+   * call it.
+   */
   runOnce(timeoutMs: number): number {
     const n = libc.epoll_wait(this.#epfd, this.#events, MAX_EVENTS, timeoutMs);
     if (n < 0) {
@@ -69,17 +72,10 @@ export class EventLoop {
       if (errno === E.EINTR) return 0;
       throw new SysError("epoll_wait", errno);
     }
-    if (n === 1) {
-      // Nearly always, and then nothing has to be kept.
-      this.#serve(this.#int(DATA_OFFSET), this.#int(DATA_OFFSET + 4), this.#int(0));
-      return n;
-    }
-    const ready: [fd: number, token: number, events: number][] = [];
     for (let i = 0; i < n; i++) {
       const at = i * EVENT_SIZE;
-      ready.push([this.#int(at + DATA_OFFSET), this.#int(at + DATA_OFFSET + 4), this.#int(at)]);
+      this.#serve(this.#int(at + DATA_OFFSET), this.#int(at + DATA_OFFSET + 4), this.#int(at));
     }
-    for (const [fd, token, events] of ready) this.#serve(fd, token, events);
     this.afterBatch?.();
     return n;
   }
