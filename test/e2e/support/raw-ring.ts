@@ -23,7 +23,6 @@ export interface RawDescriptor {
  * more until it is reset.
  */
 export class RawRing {
-  readonly base: number;
   /** Memory for an indirect table, and for a buffer. */
   readonly scratch: GuestBuffer;
   readonly buffer: GuestBuffer;
@@ -33,9 +32,13 @@ export class RawRing {
     readonly packed: boolean,
     region: Region,
   ) {
-    this.base = queue.ring.nextBase;
     this.scratch = region.allocate(TABLE_BYTES, 16);
     this.buffer = region.allocate(2048, 64);
+  }
+
+  /** Where the driver is, as a vring base. */
+  get base(): number {
+    return this.queue.ring.nextBase;
   }
 
   get size(): number {

@@ -1,23 +1,20 @@
 import { expect } from "bun:test";
 import type { Daemon } from "../../e2e/support/daemon.ts";
 import { passFrames } from "../../e2e/support/well-behaved.ts";
-import type { Segment } from "../../support/front-end/driver-ring.ts";
 import { writeFrame } from "../../support/front-end/frame.ts";
 import { connectGuest, type Guest } from "../../support/front-end/guest.ts";
-import type { GuestBuffer, RegionPlan } from "../../support/front-end/guest-memory.ts";
+import type { RegionPlan } from "../../support/front-end/guest-memory.ts";
 import type { NetPair, NetQueue } from "../../support/front-end/net-pair.ts";
 import { PageLog } from "../../support/front-end/page-log.ts";
 import { startRing } from "../../support/front-end/sequences.ts";
-import { exchange, trafficProblem } from "../../support/front-end/traffic.ts";
 import { eventually } from "../../support/front-end/wait.ts";
-import { MemoryWatch, type Range } from "./memory-watch.ts";
 import { mutateContent, mutateVisibility, type Target } from "./mutations.ts";
-import { offeredBuffers } from "./offered.ts";
 import { Random } from "./random.ts";
+import { settle } from "./settle.ts";
+import { watchMemory } from "./watch-guest.ts";
 
 const BYTES = 1 << 20;
 const SINK = 1 << 16;
-const BUFFER = 2048;
 const PATIENCE_MS = 20_000;
 
 /** Two regions without a gap, so that buffers may cross from one to the other, and one apart. */
@@ -30,8 +27,6 @@ const MEMORY: readonly RegionPlan[] = [0n, BigInt(BYTES), 0x1_0000_0000n].map((g
 
 /** How a case ended: nothing was wrong, rings were stopped, or the device stopped. */
 export type Verdict = "served" | "ring stopped" | "device stopped" | "harmed itself";
-
-class DeviceStopped extends Error {}
 
 /** One guest that behaves, then writes into the rings of its second pair what the seed says. */
 export async function runCase(daemon: Daemon, seed: number): Promise<Verdict> {
@@ -141,57 +136,5 @@ function addEntries(pair: NetPair, random: Random): void {
     if (!ring.fits(buffer.chain)) break;
     idle.pop();
     ring.add(buffer.chain, buffer);
-  }
-}
-
-/** Memory as it is now, and who may write what of it until the rings have stopped. */
-function watchMemory(guest: Guest, packed: boolean): MemoryWatch {
-  const watch = new MemoryWatch(guest.regions);
-  const whole = ({ gpa, u8 }: GuestBuffer): Range => ({ gpa, bytes: u8.length });
-  for (const { index, ring, buffers } of guest.machine.queues) {
-    const good = index < 2;
-    const { desc, avail, used, size } = ring;
-    for (const part of [desc, avail, used]) {
-      watch.treasure(whole(part));
-      if (good) watch.ignore(whole(part));
-    }
-    for (const { chain } of buffers) {
-      const [{ low, high }] = chain.segments as [Segment];
-      const area = { gpa: BigInt(high) * 2n ** 32n + BigInt(low), bytes: BUFFER };
-      if (chain.table) watch.treasure(whole(chain.table));
-      if (!good) continue;
-      watch.treasure(area);
-      watch.ignore(area);
-      if (chain.table) watch.ignore(whole(chain.table));
-    }
-    if (good) continue;
-    watch.allow(whole(used));
-    // The relay writes descriptors (packed), or heads of entries that it gives back (split).
-    if (packed) watch.allow(whole(desc));
-    else watch.allow({ gpa: avail.gpa + 4n, bytes: 2 * size });
-    // Which interrupts the driver wants, it says all the time.
-    watch.ignore(packed ? whole(avail) : { gpa: avail.gpa + BigInt(4 + 2 * size), bytes: 2 });
-  }
-  for (const queue of guest.pairs[1]!.queues) {
-    for (const buffer of offeredBuffers(queue, packed, watch)) watch.offer(buffer);
-  }
-  return watch;
-}
-
-/** Lets the device work: frames go round on the first pair, which must not suffer, unless the device has stopped. */
-async function settle(guest: Guest, harmed: boolean, stopped: () => boolean): Promise<void> {
-  await guest.fe.barrier();
-  await guest.fe.barrier();
-  if (harmed) return;
-  const onRound = () => {
-    if (stopped()) throw new DeviceStopped();
-  };
-  try {
-    for (const from of [20_000, 30_000]) {
-      const problem = trafficProblem(await exchange(guest, { frames: 8, pairs: [0], from, onRound }));
-      if (problem) throw new Error(problem);
-    }
-  } catch (error) {
-    if (!(error instanceof DeviceStopped)) throw error;
   }
 }
