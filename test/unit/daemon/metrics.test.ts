@@ -26,6 +26,17 @@ test("all of them are documented, and nothing else is", () => {
   expect(documented.sort()).toEqual([...names, ...special].sort());
 });
 
+test("the dashboard asks for metrics that there are", () => {
+  const file = readFileSync(new URL("../../../docs/grafana-dashboard.json", import.meta.url), "utf8");
+  const { panels } = JSON.parse(file) as { panels: { targets: { expr: string }[] }[] };
+  const asked = panels.flatMap(({ targets }) =>
+    targets.flatMap(({ expr }) => expr.match(/vdpactl_\w+/g) ?? []),
+  );
+  expect(asked.length).toBeGreaterThan(10);
+  const known = new Set([...names, "vdpactl_device_refused_messages_total"]);
+  expect(asked.filter((name) => !known.has(name))).toEqual([]);
+});
+
 test("a device that has not shown its state yet; labels are escaped", () => {
   const shown = {
     name: "sim",
