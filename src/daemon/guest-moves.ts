@@ -135,7 +135,7 @@ export class GuestMoves {
   #fail(move: Move, error: unknown): void {
     this.#move = undefined;
     discard(move.other, move.copy, this.options.log);
-    this.options.log.warn(`the guest was not moved to ${move.other.name}: ${messageOf(error)}`);
+    this.options.log.warn(`not moved to ${move.other.name}: ${messageOf(error)}`);
     move.later.settle(() => {
       throw error;
     });

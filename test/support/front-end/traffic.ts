@@ -28,6 +28,11 @@ export interface TrafficOptions {
   readonly patienceMs?: number;
   /** Most frames of a pair on their way at once (a quarter of the ring's entries). */
   readonly window?: number;
+  /**
+   * Frames may be lost until `until` says so: one more is sent then, with which all others must have come, as the way
+   * keeps the order.
+   */
+  readonly lossy?: boolean;
   /** Takes frames of other kinds, for the duration of the call; without it they are wrong. */
   readonly onForeign?: (frame: Buffer) => void;
   readonly onRound?: (reports: readonly PairReport[]) => void | Promise<void>;
@@ -40,6 +45,8 @@ class Flow {
   readonly report: PairReport;
   readonly #back = new Set<number>();
   #low = 0;
+  /** The frame after which none can come any more. */
+  #last = -1;
   readonly #buffer = Buffer.alloc(2048);
 
   constructor(
@@ -55,16 +62,29 @@ class Flow {
 
   /** Sends as much as the window allows; returns how many frames. */
   send(limit: number): number {
-    const { from = 0, length = everyLength, window = this.pair.tx.ring.size >> 2 } = this.options;
+    const { window = this.pair.tx.ring.size >> 2 } = this.options;
     let n = 0;
-    while (this.report.sent < limit && this.missing < window) {
-      const sequence = from + this.report.sent;
-      if (!this.pair.transmit(writeFrame(this.#buffer, this.pair.index, sequence, length(sequence)))) break;
-      this.report.sent++;
-      n++;
-    }
+    while (this.report.sent < limit && this.missing < window && this.#sendOne()) n++;
     if (n > 0) this.pair.tx.flush();
     return n;
+  }
+
+  #sendOne(): boolean {
+    const { from = 0, length = everyLength } = this.options;
+    const sequence = from + this.report.sent;
+    if (!this.pair.transmit(writeFrame(this.#buffer, this.pair.index, sequence, length(sequence))))
+      return false;
+    this.report.sent++;
+    return true;
+  }
+
+  /** Sends one more, whatever is missing, as soon as there is room; whether it has come back. */
+  followed(): boolean {
+    if (this.#last < 0 && this.#sendOne()) {
+      this.#last = this.report.sent - 1;
+      this.pair.tx.flush();
+    }
+    return this.#last >= 0 && (this.#last < this.#low || this.#back.has(this.#last));
   }
 
   /** Takes what came back; returns whether anything moved. */
@@ -113,7 +133,9 @@ export async function exchange(guest: Guest, options: TrafficOptions): Promise<P
     }
     await options.onRound?.(reports);
     const allSent = stop || flows.every((flow) => flow.report.sent === frames);
-    if (allSent && flows.every((flow) => flow.missing === 0)) return reports;
+    const back = (flow: Flow) => (options.lossy ? flow.followed() : flow.missing === 0);
+    // Every flow is asked, as `followed` may have to send.
+    if (allSent && flows.map(back).every(Boolean)) return reports;
     const now = performance.now();
     if (moved) quietSince = now;
     else if (now - quietSince > patienceMs) return reports;

@@ -64,6 +64,45 @@ function until(reached: () => boolean): void {
   while (!reached()) expect(loop.runOnce(20_000)).toBeGreaterThan(0);
 }
 
+describe("another device", () => {
+  const smaller = () => Object.assign(new FakeDevice(log), { getQueueNum: () => 2 });
+  const queueNum = (peer: Peer) => peer.get(REQUEST.GET_QUEUE_NUM);
+
+  test("serves the connected front-end, and those that come later", () => {
+    server.listen(path);
+    const first = peerOf();
+    works(first);
+    let moved = 0;
+    server.moveTo(smaller(), () => moved++);
+    expect(moved).toBe(1);
+    expect(queueNum(first)).toBe(2n);
+    first.close();
+    const second = peerOf();
+    expect(queueNum(second)).toBe(2n);
+    second.close();
+  });
+
+  test("takes the place while nobody is connected", () => {
+    server.listen(path);
+    server.moveTo(smaller(), () => {});
+    const peer = peerOf();
+    expect(queueNum(peer)).toBe(2n);
+    peer.close();
+  });
+
+  test("to which the rings did not get does not serve", () => {
+    server.listen(path);
+    const peer = peerOf();
+    works(peer);
+    const fail = () => {
+      throw new Error("no move");
+    };
+    expect(() => server.moveTo(smaller(), fail)).toThrow("no move");
+    works(peer);
+    peer.close();
+  });
+});
+
 describe("server role", () => {
   test("serves one front-end after the other and removes its socket", () => {
     server.listen(path);

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { REQUEST } from "../../../../src/vhost-user/protocol.ts";
 import { ALL, Stage } from "../support/stage.ts";
-import { u32s } from "../support/wire.ts";
+import { u32s, u64s } from "../support/wire.ts";
 
 const stage = new Stage();
 
@@ -62,4 +62,17 @@ test("a device that stopped by itself is not started again behind the front-end'
   expect(stage.device.takeCalls()).toEqual([]);
   // NEEDS_RESET, and no DRIVER_OK.
   expect(stage.peer.get(REQUEST.GET_STATUS)).toBe(0x4bn);
+});
+
+test("a device that is lost in a move to another one is as one that stopped by itself", () => {
+  stage.run();
+  const lose = () => {
+    stage.device.stop();
+    throw new Error("lost");
+  };
+  expect(() => stage.session.moveBy(lose)).toThrow("lost");
+  expect(stage.peer.get(REQUEST.GET_STATUS)).toBe(0x4bn);
+  expect(stage.session.rings.some((ring) => ring.running)).toBe(false);
+  stage.peer.ack(REQUEST.SET_STATUS, u64s(0n));
+  stage.run();
 });
