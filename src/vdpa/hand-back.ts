@@ -9,11 +9,11 @@ import type { RingRelay } from "../relay/relay.ts";
  * holds, and how often in a row. Meanwhile a receive queue may have too few buffers for a burst. With more than half
  * a ring it waits as long as it takes.
  */
-const PATIENCE_MS = 100;
+const PATIENCE_MS = 250;
 const WAITS = 10;
 /** Pauses after an attempt that came to nothing, each twice as long as the one before. */
 const FIRST_REST_MS = 1000;
-const LAST_REST_MS = 64_000;
+const LAST_REST_MS = 16_000;
 
 /**
  * Brings a relayed ring to the point at which a device can take it over: the position where a fresh device begins,

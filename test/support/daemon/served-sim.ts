@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { type MessagePort, Worker } from "node:worker_threads";
 import { CommandChannel } from "../../../src/daemon/command-channel.ts";
 import { type DeviceWorkerData, fromPlain, type WorkerReport } from "../../../src/daemon/messages.ts";
+import { StateBoard } from "../../../src/daemon/state/state-board.ts";
 import { createEventfd, signalEventfd } from "../../../src/hw/ffi/eventfd.ts";
 import { closeFd } from "../../../src/hw/ffi/fd.ts";
 import { createSimLink, type SimLink } from "../../../src/hw/sim/link.ts";
@@ -75,8 +76,10 @@ export class ServedSim {
       featuresMask: ~0n,
       doorbells: "auto",
       datapath,
+      relayLinks: [],
       force: true,
       counters: new Counters().memory,
+      board: new StateBoard().memory,
       log: { level: "quiet", color: false, journald: false },
     };
     const transferList = [channel.remotePort as MessagePort];

@@ -72,6 +72,7 @@ beforeEach(() => {
     doorbells: "auto",
     datapath: "auto",
     force: true,
+    mappingTime: { ms: 0 },
     shouldStop: () => false,
   });
   server = new FrontEndServer({ loop, device: served.device, log });
