@@ -100,6 +100,8 @@ export abstract class PackedSides extends RelayBase {
 
   setLogging(logging: RelayLogging | undefined): void {
     this.logging = logging;
+    // Asks for kicks anew, so that a log has the page of the wish whatever came before it.
+    this.kickWish = -1;
     this.guest.logging = logging;
   }
 

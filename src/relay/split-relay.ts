@@ -219,6 +219,8 @@ export class SplitRelay extends SplitFeed implements RingRelay {
 
   setLogging(logging: RelayLogging | undefined): void {
     this.logging = logging;
+    // Asks for kicks anew, so that a log has the page of the wish whatever came before it.
+    this.kickWish = -1;
     this.guest.setLogging(logging);
   }
 
