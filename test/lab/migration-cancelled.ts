@@ -9,7 +9,7 @@ import { move, queueLines, type Station } from "./harness/move.ts";
 import { Peer } from "./harness/network.ts";
 import { describeGaps, Pinger } from "./harness/pinger.ts";
 import { scenario } from "./harness/scenario.ts";
-import { slowMigration } from "./harness/slow-migration.ts";
+import { stuckMigration } from "./harness/stuck-migration.ts";
 import { serve } from "./harness/vdpactl.ts";
 
 const ADDRESS = "10.0.0.2";
@@ -87,7 +87,7 @@ class Story {
     lab.equal(this.name("queues relayed at first"), queueLines(here.daemon, "relay").length, 0);
 
     let direct = 0;
-    const status = await slowMigration(source, options, there, async () => {
+    const status = await stuckMigration(source, async () => {
       lab.equal(
         this.name("queues relayed while it migrates"),
         queueLines(here.daemon, "relay").length,

@@ -50,6 +50,7 @@ async function thereAndBack(
   lab: Lab,
   peer: Peer,
   stations: [Station, Station],
+  rests: Rests,
   { packed, pairs, trips }: Case,
 ): Promise<void> {
   const name = (what: string) => `${packed ? "packed" : "split"}: ${what}`;
@@ -60,7 +61,6 @@ async function thereAndBack(
     packed,
     pairs,
   };
-  const rests = new Rests(stations.map(({ daemon }) => daemon));
   let guest = await Guest.boot(options);
   await guest.address(ADDRESS);
   if (pairs > 1) await guest.run(`ethtool -L eth0 combined ${pairs}`);
@@ -118,8 +118,9 @@ export default scenario({
       return { socket, daemon: await serve({ device: lab.device(name), socket }) };
     };
     const stations: [Station, Station] = [await station("here"), await station("there")];
-    await thereAndBack(lab, peer, stations, { packed: true, pairs: 2, trips: 10 });
-    await thereAndBack(lab, peer, stations, { packed: false, pairs: 1, trips: 2 });
+    const rests = new Rests(stations.map(({ daemon }) => daemon));
+    await thereAndBack(lab, peer, stations, rests, { packed: true, pairs: 2, trips: 10 });
+    await thereAndBack(lab, peer, stations, rests, { packed: false, pairs: 1, trips: 2 });
     for (const { daemon } of stations) lab.equal(`${daemon.name} ends with 0`, await daemon.stop(), 0);
   },
 });

@@ -32,6 +32,7 @@ export interface GuestAnswer {
 }
 
 const BOOT_SECONDS = 600;
+const SLOW_MIGRATION_MS = 20_000;
 
 const NESTED = "/lab/nested";
 
@@ -137,7 +138,15 @@ export class Guest {
   /** Migrates to a guest that was started with `incoming`; how it ended, as QEMU calls it, and what it took. */
   async migrate(uri: string): Promise<MigrationInfo> {
     await this.qmp.execute("migrate", { uri });
+    const began = performance.now();
+    let allowed = 0;
     return until("the migration's end", async () => {
+      // A slow machine may not send as fast as the guest changes its memory: it may stand still longer then.
+      const patience = Math.min(3, Math.floor((performance.now() - began) / SLOW_MIGRATION_MS));
+      if (patience > allowed) {
+        allowed = patience;
+        await this.qmp.execute("migrate-set-parameters", { "downtime-limit": 1000 * 4 ** patience });
+      }
       const info = (await this.qmp.execute("query-migrate")) as MigrationInfo;
       return ["completed", "failed", "cancelled"].includes(info.status) && info;
     });

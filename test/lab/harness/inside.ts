@@ -1,6 +1,7 @@
 // Runs one scenario; the VM's init starts it. Usage: bun inside.ts SCENARIO [--results PATH]
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { kernelFaults } from "./kernel-faults.ts";
 import { Lab } from "./lab.ts";
 import { stopPrograms } from "./program.ts";
 import { Report } from "./report.ts";
@@ -28,5 +29,11 @@ try {
 } catch (error) {
   report.check("its programs end", false, error);
 }
+const faults = await kernelFaults();
+report.check(
+  "faults that the VM's kernel reports",
+  faults.length === 0,
+  faults.slice(0, 3).join("; ") || "0",
+);
 report.send({ kind: "end", passed: report.passed, failed: report.failed, uptime: uptime() });
 process.exit(report.failed === 0 ? 0 : 1);
