@@ -21,12 +21,15 @@ const TOTALS = ["RELAYED", "KICKS", "CALLS", "LOGGED", "LOG FAILURES", "ANOMALIE
 const blankAsDash = (value: number | null | undefined) =>
   value === null || value === undefined ? "" : String(value);
 
+const stateOf = ({ started, enabled }: DeviceQueueState) =>
+  !started ? "stopped" : enabled ? "enabled" : "disabled";
+
 function what(queue: DeviceQueueState): string[] {
-  const { index, type, started, enabled, size, mode, doorbell, call, vector, positions } = queue;
+  const { index, type, size, mode, doorbell, call, vector, positions } = queue;
   return [
     String(index),
     type,
-    !started ? "stopped" : enabled ? "enabled" : "disabled",
+    stateOf(queue),
     String(size),
     mode,
     doorbell,
@@ -55,29 +58,44 @@ export function renderQueues(queues: readonly DeviceQueueState[], output: Output
   return output.columns([...HEADERS, ...TOTALS], rows);
 }
 
-/** A line for each queue, with rates per second and how the rate of entries went. */
+/** A line for each queue, with rates per second and how the rate of entries went. Narrow enough for a terminal. */
 export function renderRates(
   queues: readonly RatedQueue[],
   history: ReadonlyMap<number, readonly number[]>,
   output: Output,
 ): string {
+  const cell = (n: number | null | undefined) => (n === null || n === undefined ? "" : short(n));
   const rows = queues
     .filter(({ type }) => type !== "control")
     .map((queue) => {
-      const { per_second: rate } = queue;
-      const cell = (n: number | null | undefined) => (n === null || n === undefined ? "" : short(n));
-      const entries =
-        rate && !rate.entries_exact && rate.entries !== null
-          ? `≥${short(rate.entries)}`
-          : cell(rate?.entries);
-      const more = [
-        entries,
+      const { index, type, mode, positions, per_second: rate } = queue;
+      const least = rate?.entries !== null && rate?.entries_exact === false ? "≥" : "";
+      return [
+        String(index),
+        type,
+        stateOf(queue),
+        mode,
+        blankAsDash(positions?.lag),
+        `${least}${cell(rate?.entries)}`,
+        sparkline(history.get(index) ?? []),
         cell(rate?.relayed),
         cell(rate?.kicks),
         cell(rate?.calls),
         cell(rate?.pages_logged),
       ];
-      return [...what(queue), ...more, sparkline(history.get(queue.index) ?? [])];
     });
-  return output.columns([...HEADERS, "ENTRIES/s", "RELAYED/s", "KICKS/s", "CALLS/s", "LOGGED/s", ""], rows);
+  const headers = [
+    "QUEUE",
+    "TYPE",
+    "STATE",
+    "MODE",
+    "LAG",
+    "ENTRIES/s",
+    "TREND",
+    "RELAYED/s",
+    "KICKS",
+    "CALLS",
+    "LOGGED",
+  ];
+  return output.columns(headers, rows);
 }

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { Output } from "../../../../src/cli/output.ts";
 import { renderDevice } from "../../../../src/commands/stats/render-device.ts";
+import { renderRates } from "../../../../src/commands/stats/render-queues.ts";
 import { deviceOf, queueOf } from "../states.ts";
 
 const output = (terminal: boolean) => new Output({ format: "text", color: false, terminal }, () => {});
@@ -53,4 +54,27 @@ test("a device without a front-end", () => {
   expect(text).toContain("front-end fd 3 (fd), ");
   expect(text).toContain("link      not known\n  features  -\n");
   expect(text).toContain("start     -\n");
+});
+
+test("rates in a terminal of usual width, with bars", () => {
+  const rate = { entries_exact: true, relayed: 0, kicks: 0, calls: 0, pages_logged: 0 };
+  const queues = [
+    { ...queueOf(), per_second: { ...rate, entries: 71_800 } },
+    {
+      ...queueOf({ index: 1, type: "tx", mode: "relay" }),
+      per_second: { ...rate, entries: 5, entries_exact: false },
+    },
+    { ...queueOf({ index: 2, traffic: null }), per_second: { ...rate, entries: null } },
+    { ...queueOf({ index: 16, type: "control" }), per_second: null },
+  ];
+  const history = new Map([[0, Array.from({ length: 20 }, (_, i) => i)]]);
+  const text = renderRates(queues, history, output(true));
+  expect(text.split("\n")).toEqual([
+    "QUEUE  TYPE  STATE    MODE    LAG  ENTRIES/s  TREND                 RELAYED/s  KICKS  CALLS  LOGGED",
+    "0      rx    enabled  direct  200  71.8 k      ▁▁▂▂▃▃▃▄▄▅▅▆▆▆▇▇███  0          0      0      0",
+    "1      tx    enabled  relay   200  ≥5         -                     0          0      0      0",
+    "2      rx    enabled  direct  200  -          -                     0          0      0      0",
+    "",
+  ]);
+  for (const line of text.split("\n")) expect(Bun.stringWidth(line)).toBeLessThan(100);
 });
