@@ -1,5 +1,6 @@
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import type { RingPosition } from "../relay/relay.ts";
+import { packedUsedPosition } from "./packed-position.ts";
 import type { VringConfig } from "./vdpa-device.ts";
 
 /**
@@ -50,8 +51,6 @@ export function describeBase(packed: boolean, base: number): string {
 }
 
 const DESC_SIZE = 16;
-const DESC_F_AVAIL = 1 << 7;
-const DESC_F_USED = 1 << 15;
 
 /**
  * The base of a packed ring whose device was stopped, from what the ring shows (virtio 1.3 §2.8.1). The device tells
@@ -60,21 +59,8 @@ const DESC_F_USED = 1 << 15;
  * @param ring the descriptor ring's bytes
  */
 export function packedBaseOf(ring: Uint8Array): number {
-  const size = ring.byteLength / DESC_SIZE;
-  const flagsAt = (i: number) => ring[i * DESC_SIZE + 14]! | (ring[i * DESC_SIZE + 15]! << 8);
-  const isUsed = (flags: number) => ((flags & DESC_F_AVAIL) !== 0) === ((flags & DESC_F_USED) !== 0);
-  const first = flagsAt(0);
-  const wrap = (first & DESC_F_AVAIL) !== 0;
-  // An available or untouched first descriptor: nothing of this lap is used yet.
-  if (!isUsed(first)) return packedBase(0, wrap);
-  if (!wrap && !ring.some((byte) => byte !== 0)) return packedBase(0, true);
-  let last = 0;
-  for (let i = 1; i < size; i++) {
-    const flags = flagsAt(i);
-    if (isUsed(flags) && ((flags & DESC_F_USED) !== 0) === wrap) last = i;
-  }
-  const next = last + 1;
-  return next < size ? packedBase(next, wrap) : packedBase(0, !wrap);
+  const { next, wrap } = packedUsedPosition(ring);
+  return packedBase(next, wrap);
 }
 
 /** The base of a ring that its device no longer touches, from the guest's memory. */

@@ -1,4 +1,5 @@
 import { readOwnMemory } from "../../hw/ffi/process-memory.ts";
+import { isPackedAvail, packedFlags, packedUsedPosition } from "../../vdpa/packed-position.ts";
 import type { QueueReport } from "./device-report.ts";
 
 /**
@@ -15,8 +16,6 @@ export interface RingPositions {
 }
 
 const DESC_SIZE = 16;
-const F_AVAIL = 1 << 7;
-const F_USED = 1 << 15;
 
 /**
  * Reads a ring from another thread than the one that serves it, without a lock: the numbers are those of one moment
@@ -44,7 +43,7 @@ export function readUsed({ ring, layout, size }: QueueReport): { used: number; m
   }
   const bytes = copy(ring.desc_hva, DESC_SIZE * size);
   if (!bytes) return undefined;
-  const { next, wrap } = usedPosition(bytes);
+  const { next, wrap } = packedUsedPosition(bytes);
   // The first lap has wrap counter 1 (virtio 1.3 §2.8.1).
   return { used: next + (wrap ? 0 : size), modulus: 2 * size };
 }
@@ -73,12 +72,12 @@ function copy(hva: number, length: number): Uint8Array | undefined {
  */
 export function packedPositions(ring: Uint8Array): RingPositions {
   const size = ring.byteLength / DESC_SIZE;
-  const { next, wrap } = usedPosition(ring);
+  const { next, wrap } = packedUsedPosition(ring);
   let lag = 0;
   let at = next;
   let lap = wrap;
   while (lag < size) {
-    if (!isAvailable(flagsAt(ring, at), lap)) break;
+    if (!isPackedAvail(packedFlags(ring, at), lap)) break;
     lag++;
     if (++at === size) {
       at = 0;
@@ -87,33 +86,3 @@ export function packedPositions(ring: Uint8Array): RingPositions {
   }
   return { avail: at, avail_wrap: lap, used: next, used_wrap: wrap, lag };
 }
-
-const flagsAt = (ring: Uint8Array, i: number) => ring[i * DESC_SIZE + 14]! | (ring[i * DESC_SIZE + 15]! << 8);
-
-/** Behind the last descriptor that was used in the current lap, and that lap's wrap counter. */
-function usedPosition(ring: Uint8Array): { next: number; wrap: boolean } {
-  const size = ring.byteLength / DESC_SIZE;
-  const isUsed = (flags: number) => ((flags & F_AVAIL) !== 0) === ((flags & F_USED) !== 0);
-  const first = flagsAt(ring, 0);
-  const wrap = (first & F_AVAIL) !== 0;
-  if (!isUsed(first)) {
-    // Nothing of the first descriptor's lap is used yet, and perhaps not all of the lap before.
-    let next = size;
-    while (next > 0 && isAvailable(flagsAt(ring, next - 1), !wrap)) next--;
-    return next < size ? { next, wrap: !wrap } : { next: 0, wrap };
-  }
-  // A first descriptor that was never touched: nothing at all is used.
-  if (!wrap && isUntouched(ring)) return { next: 0, wrap: true };
-  let last = 0;
-  for (let i = 1; i < size; i++) {
-    const flags = flagsAt(ring, i);
-    if (isUsed(flags) && ((flags & F_USED) !== 0) === wrap) last = i;
-  }
-  return last + 1 < size ? { next: last + 1, wrap } : { next: 0, wrap: !wrap };
-}
-
-/** Whether the driver has made a descriptor available in the lap with this wrap counter, and it is not used yet. */
-const isAvailable = (flags: number, wrap: boolean) =>
-  ((flags & F_AVAIL) !== 0) === wrap && ((flags & F_USED) !== 0) !== wrap;
-
-const isUntouched = (ring: Uint8Array) => !ring.some((byte) => byte !== 0);

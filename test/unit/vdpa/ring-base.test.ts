@@ -54,6 +54,13 @@ describe("the position that a packed ring shows", () => {
     expect(packedBaseOf(ringOf([0, 0, used, used]))).toBe(packedBase(2, false));
   });
 
+  test("all of the ring made available again: where its laps meet", () => {
+    expect(packedBaseOf(ringOf([AVAIL, AVAIL, AVAIL, USED]))).toBe(packedBase(3, false));
+    expect(packedBaseOf(ringOf([USED, AVAIL, AVAIL, AVAIL]))).toBe(packedBase(1, true));
+    // Of the lap before, one entry is used and one is not.
+    expect(packedBaseOf(ringOf([AVAIL, 0, USED, USED]))).toBe(packedBase(2, false));
+  });
+
   test("a whole lap used: the beginning of the next", () => {
     const used = AVAIL | USED;
     expect(packedBaseOf(ringOf([used, used]))).toBe(packedBase(0, false));
