@@ -17,7 +17,7 @@ export function setLogBase(session: Session, message: LogMessage, fds: PassedFds
     );
   }
   const old = session.log;
-  if (old && session.logging) log.replace(old);
+  const inUse = session.logging;
   session.log = log;
   try {
     session.updateLogging();
@@ -26,6 +26,8 @@ export function setLogBase(session: Session, message: LogMessage, fds: PassedFds
     log.close();
     throw error;
   }
+  // Only now has the old log heard of what relay threads could not mark in it.
+  if (old && inUse) log.replace(old);
   old?.close();
   session.update();
   return vhost_user_log.alloc(message);
