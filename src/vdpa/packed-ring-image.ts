@@ -59,6 +59,15 @@ export class PackedRingImage {
     return undefined;
   }
 
+  /** Whether no descriptor has a successor in the ring. */
+  get isAllSingle(): boolean {
+    for (let at = 0; at < this.size; at++) {
+      const flags = this.#flags(at);
+      if ((flags & DESC_NEXT) !== 0 && (flags & DESC_INDIRECT) === 0) return false;
+    }
+    return true;
+  }
+
   /** Never written to by anybody. */
   isUntouched(at: number): boolean {
     return [0, 4, 8, 12].every((offset) => this.#view.getUint32(DESC_SIZE * at + offset, true) === 0);

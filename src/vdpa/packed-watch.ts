@@ -7,6 +7,8 @@ import type { VringConfig } from "./vdpa-device.ts";
 /** Completions in a row that show a device to complete in order. */
 const ENOUGH = 8;
 
+const nextLap = ({ position, wrap }: Place): Place => ({ position, wrap: 1 - wrap });
+
 /**
  * Watches a packed ring that the device works on, to learn where it stands and whether it completes in order. One look
  * often can not tell: a used descriptor takes the place of its chain's first and hides how many the chain had, so that
@@ -16,6 +18,8 @@ const ENOUGH = 8;
 export class PackedWatch {
   /** Where a chain begins that the device has not used, as far as was seen. */
   #next: Place | undefined;
+  /** The last used descriptor that was passed. */
+  #lastUsed: Place | undefined;
   /** Whether the device is known to have got there. */
   #reached = false;
   /** Chains that the last look saw available from there on, by first position. */
@@ -44,7 +48,7 @@ export class PackedWatch {
   look(): boolean {
     const image = new PackedRingImage(this.memory, this.vring);
     if (this.#next) this.#follow(image, this.#next);
-    if (!this.#next) this.#find(image);
+    if (!this.#next || this.#isLapped(image, this.#next)) this.#find(image);
     const held = this.#next ? this.#note(image, this.#next) : 0;
     if (!this.#next || !this.#reached) this.#certain = false;
     else if (held === 0 || held === image.size || this.traits.inOrder) this.#certain = true;
@@ -52,10 +56,25 @@ export class PackedWatch {
     return this.#certain;
   }
 
+  /**
+   * Whether the device went further than a look followed. A driver makes descriptors available in their order, so that
+   * the states of the next one and of the last used one, which is a lap behind it, tell.
+   */
+  #isLapped(image: PackedRingImage, next: Place): boolean {
+    const last = this.#lastUsed;
+    if (image.isAvailable(next) || image.isUsed(next)) {
+      return last !== undefined && !image.isUsed(last) && !image.isAvailable(nextLap(last));
+    }
+    // Nothing was made available there in this lap, as far as one can see.
+    if (this.#seen.has(next.position) || image.isAvailable(nextLap(next))) return true;
+    return last ? !image.isUsed(last) : !image.isUntouched(next.position);
+  }
+
   /** Passes what was used since the last look. */
   #follow(image: PackedRingImage, from: Place): void {
     let at: Place | undefined = from;
     for (let i = 0; i < image.size && at && image.isUsed(at); i++) {
+      this.#lastUsed = at;
       at = this.#passUsed(image, at);
       this.#reached = true;
     }
@@ -86,9 +105,13 @@ export class PackedWatch {
   /** Begins anew at what one look shows. */
   #find(image: PackedRingImage): void {
     const last = image.lastUsed();
+    this.#lastUsed = last && !image.isUntouched(last.position) ? last : undefined;
+    this.#certain = false;
     if (!last) {
       this.#next = image.fullFrom();
-      this.#reached = true;
+      // What seems the oldest chain may be the rest of one that was used, but for receive buffers, whose chains drivers
+      // make all alike.
+      this.#reached = this.vring.index % 2 === 0 && image.isAllSingle;
       return;
     }
     const behind = image.after(last, 1);

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
+import fc from "fast-check";
 import { PackedWatch } from "../../../src/vdpa/packed-watch.ts";
 import { PackedRingModel } from "./packed-ring-model.ts";
 
@@ -7,8 +8,8 @@ afterEach(() => {
   for (const step of cleanup.splice(0).reverse()) step();
 });
 
-function watched(options: { size?: number; inOrder?: boolean } = {}) {
-  const ring = new PackedRingModel(1, options);
+function watched(options: { size?: number; inOrder?: boolean; index?: 0 | 1 } = {}) {
+  const ring = new PackedRingModel(options.index ?? 1, options);
   cleanup.push(() => ring.close());
   return { ring, watch: new PackedWatch(ring.memory, ring.vring, ring.traits) };
 }
@@ -37,12 +38,14 @@ test("a ring on which nothing happens while chains are available shows nothing",
   expect(watch.base).toBeUndefined();
 });
 
-test("what is empty or full leaves no doubt", () => {
-  const { ring, watch } = watched({ size: 8 });
+test("what is empty leaves no doubt, nor does a receive ring that is full", () => {
+  const { ring, watch } = watched({ size: 8, index: 0 });
   expect(watch.look()).toBe(true);
   expect(watch.base).toBe(ring.base);
   offerAll(ring, upTo(8));
   expect(new PackedWatch(ring.memory, ring.vring, ring.traits).look()).toBe(true);
+  // A transmit ring may hold what is left of a chain that was used.
+  expect(new PackedWatch(ring.memory, { ...ring.vring, index: 1 }, ring.traits).look()).toBe(false);
 });
 
 test("one chain out of order is enough to not trust the ring while it holds any", () => {
@@ -122,3 +125,55 @@ test("a watch that was outrun begins anew and does not mislead", () => {
   expect(watch.look()).toBe(true);
   expect(watch.base).toBe(ring.base);
 });
+
+test("a ring whose driver has made all available again behind the watch's back", () => {
+  const { ring, watch } = watched({ size: 8, index: 0 });
+  offerAll(ring, upTo(8));
+  ring.use(4);
+  offerAll(ring, upTo(2));
+  watch.look();
+  ring.use(6);
+  offerAll(ring, upTo(8));
+  expect(watch.look()).toBe(true);
+  expect(watch.base).toBe(ring.base);
+});
+
+/** What happens to a ring between two looks: chains made available, and chains used. */
+const steps = (lengths: fc.Arbitrary<number>) =>
+  fc.array(
+    fc.oneof(
+      { weight: 6, arbitrary: fc.record({ offer: lengths, id: fc.nat(7) }) },
+      { weight: 6, arbitrary: fc.record({ use: fc.integer({ min: 1, max: 8 }) }) },
+      { weight: 3, arbitrary: fc.constant({ look: true }) },
+    ),
+    { maxLength: 120 },
+  );
+
+for (const most of [1, 3]) {
+  test(`what a watch is sure of is so, chains of up to ${most}`, () => {
+    fc.assert(
+      fc.property(fc.constantFrom(1, 4, 8, 13), steps(fc.integer({ min: 1, max: most })), (size, ops) => {
+        const ring = new PackedRingModel(1, { size });
+        const watch = new PackedWatch(ring.memory, ring.vring, ring.traits);
+        try {
+          let room = size;
+          for (const op of ops) {
+            if ("offer" in op && op.offer <= room && !ring.held.some(({ id }) => id === op.id)) {
+              ring.offer(op.id, op.offer);
+              room -= op.offer;
+            } else if ("use" in op) {
+              const used = ring.held.slice(0, op.use);
+              ring.use(used.length);
+              for (const { length } of used) room += length;
+            } else if ("look" in op && watch.look()) {
+              expect(watch.base).toBe(ring.base);
+            }
+          }
+        } finally {
+          ring.close();
+        }
+      }),
+      { numRuns: 3000 },
+    );
+  });
+}
