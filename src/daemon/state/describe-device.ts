@@ -15,6 +15,8 @@ export interface DescribeInputs {
   readonly mappingMs: number;
 }
 
+/** Milliseconds to the microsecond: more digits would only look exact. */
+const toMicroseconds = (ms: number) => Math.round(ms * 1000) / 1000;
 const hex = (bits: bigint) => `0x${bits.toString(16)}`;
 
 export function describeDevice({ name, device, frontEnd, refused, mappingMs }: DescribeInputs): DeviceReport {
@@ -31,7 +33,7 @@ export function describeDevice({ name, device, frontEnd, refused, mappingMs }: D
     memory: {
       regions: device.memory.count,
       mapped_bytes: Number(device.memory.bytes),
-      mapping_ms: mappingMs,
+      mapping_ms: toMicroseconds(mappingMs),
     },
     running: state.running,
     held: state.held,
@@ -43,7 +45,7 @@ export function describeDevice({ name, device, frontEnd, refused, mappingMs }: D
     mac: mac ? [...mac].map((byte) => byte.toString(16).padStart(2, "0")).join(":") : null,
     max_mtu: device.maxMtu,
     link: linkUp === undefined ? null : linkUp ? "up" : "down",
-    start_ms: startMs ?? null,
+    start_ms: startMs === undefined ? null : toMicroseconds(startMs),
     last_switch: lastSwitch
       ? { queue: lastSwitch.queue ?? null, to: lastSwitch.to, gap_us: lastSwitch.gapUs }
       : null,

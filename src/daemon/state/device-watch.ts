@@ -54,7 +54,7 @@ export class DeviceWatch {
         device: served.device,
         frontEnd,
         refused: this.#refused,
-        mappingMs: Math.round(this.mappingTime.ms * 1000) / 1000,
+        mappingMs: this.mappingTime.ms,
       });
     });
   }
