@@ -1,5 +1,6 @@
 // A nested guest: QEMU inside the VM with vhost-user-net NICs, and a shell on its serial console.
 import { existsSync } from "node:fs";
+import { freeHugepages } from "./hugepages.ts";
 import { Program } from "./program.ts";
 import { Qmp } from "./qmp.ts";
 import { GENEROUS_SECONDS, until } from "./until.ts";
@@ -59,7 +60,9 @@ export class Guest {
 
   /** Starts QEMU and waits for the guest's shell. */
   static async boot(options: GuestOptions): Promise<Guest> {
-    const size = `${options.mebibytes ?? 96}M`;
+    const mebibytes = options.mebibytes ?? 96;
+    const size = `${mebibytes}M`;
+    freeHugepages(Math.ceil(mebibytes / 2));
     const monitor = `/tmp/${options.name}.qmp`;
     const program = new Program(options.name, [
       ...["qemu-system-x86_64", "-M", "pc", "-nodefaults", "-no-user-config", "-display", "none"],
@@ -67,7 +70,10 @@ export class Guest {
       // For a machine that can have one CPU only, TCG leaves memory barriers out. The guest would then now and then
       // miss that the device sleeps, and not kick it: the device is another process here.
       ...["-smp", "1,maxcpus=2"],
-      ...["-object", `memory-backend-memfd,id=ram,size=${size},share=on`, "-machine", "memory-backend=ram"],
+      // In huge pages, as the outer QEMU mistakes the second half of a used element that crosses a page for one in the
+      // physically next page (see the README).
+      ...["-object", `memory-backend-memfd,id=ram,size=${size},share=on,hugetlb=on,hugetlbsize=2M`],
+      ...["-machine", "memory-backend=ram"],
       ...["-kernel", `${NESTED}/vmlinux`, "-initrd", `${NESTED}/initramfs.cpio`],
       // reboot=t: a triple fault, which needs neither ACPI nor a keyboard controller.
       ...["-append", "console=ttyS0 quiet tsc=reliable no_timer_check panic=-1 reboot=t"],
