@@ -15,6 +15,7 @@ const HELP = `The virtual lab: VMs with an IOMMU and virtio NICs, in which vdpac
   scripts/lab list                      the scenarios
   scripts/lab shell [SCENARIO]          a prompt in that scenario's VM (default: lab-smoke)
 
+  --jobs N      VMs that run has at a time (default: 1)
   --logs DIR    where run puts the complete logs (default: below the cache)
   -h, --help    this text
 
@@ -33,11 +34,16 @@ function parse(args: string[]) {
     return parseArgs({
       args,
       allowPositionals: true,
-      options: { logs: { type: "string" }, help: { type: "boolean", short: "h" } },
+      options: { logs: { type: "string" }, jobs: { type: "string" }, help: { type: "boolean", short: "h" } },
     });
   } catch (error) {
     throw new LabError((error as Error).message, 2);
   }
+}
+
+function jobsOf(text: string): number {
+  if (/^[1-9]\d?$/.test(text)) return Number(text);
+  throw new LabError(`--jobs ${text}: a number from 1 to 99 is wanted`, 2);
 }
 
 async function main(args: string[]): Promise<number> {
@@ -53,7 +59,7 @@ async function main(args: string[]): Promise<number> {
       say(`lab: everything is built in ${cache}`);
       return 0;
     case "run":
-      return run(names, values.logs);
+      return run(names, { logs: values.logs, jobs: jobsOf(values.jobs ?? "1") });
     case "list":
       await list();
       return 0;

@@ -1,4 +1,4 @@
-// `scripts/lab run`: one VM after the other, and the totals.
+// `scripts/lab run`: one VM per scenario, and the totals.
 import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { binary } from "./binary.ts";
@@ -12,8 +12,14 @@ import { workFolder } from "./work-folder.ts";
 
 const print = (line: string) => console.log(line);
 
+export interface RunOptions {
+  readonly logs: string | undefined;
+  /** VMs at a time. With several, a scenario's lines come together once it has ended. */
+  readonly jobs: number;
+}
+
 /** Returns the exit code. */
-export async function run(names: string[], logs?: string): Promise<number> {
+export async function run(names: string[], { logs, jobs }: RunOptions): Promise<number> {
   const chosen = names.length > 0 ? names : scenarioNames();
   const scenarios = await Promise.all(
     chosen.map(async (name) => ({ name, scenario: await scenarioNamed(name) })),
@@ -25,18 +31,28 @@ export async function run(names: string[], logs?: string): Promise<number> {
   let passed = 0;
   let failed = 0;
   const tree = await treeImage(parts, workFolder());
-  for (const { name, scenario } of scenarios) {
-    print(`${name}: ${scenario.summary}`);
-    const start = performance.now();
-    const own = join(folder, name);
-    rmSync(own, { recursive: true, force: true });
-    const outcome = await boot({ parts, name, scenario, tree, logs: own, print });
-    passed += outcome.passed;
-    failed += outcome.failed;
-    const booted = outcome.bootSeconds === undefined ? "" : `, up after ${outcome.bootSeconds.toFixed(1)} s`;
-    print(`        ${outcome.passed} ok, ${outcome.failed} not ok, ${seconds(start)}${booted}`);
-    if (outcome.failed > 0) showLog(own);
-  }
+  const waiting = [...scenarios];
+  const lane = async () => {
+    for (let next = waiting.shift(); next; next = waiting.shift()) {
+      const { name, scenario } = next;
+      const held: string[] = [];
+      const tell = jobs > 1 ? (line: string) => void held.push(line) : print;
+      if (jobs > 1) say(`lab: ${name} begins`);
+      tell(`${name}: ${scenario.summary}`);
+      const start = performance.now();
+      const own = join(folder, name);
+      rmSync(own, { recursive: true, force: true });
+      const outcome = await boot({ parts, name, scenario, tree, logs: own, print: tell });
+      passed += outcome.passed;
+      failed += outcome.failed;
+      const booted =
+        outcome.bootSeconds === undefined ? "" : `, up after ${outcome.bootSeconds.toFixed(1)} s`;
+      tell(`        ${outcome.passed} ok, ${outcome.failed} not ok, ${seconds(start)}${booted}`);
+      for (const line of held) print(line);
+      if (outcome.failed > 0) showLog(own);
+    }
+  };
+  await Promise.all(Array.from({ length: jobs }, lane));
   say(`lab: complete logs are in ${folder}`);
   print(`${passed} passed, ${failed} failed`);
   return failed === 0 && passed > 0 ? 0 : 1;
