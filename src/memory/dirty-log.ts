@@ -19,9 +19,7 @@ export interface SharedLog {
   readonly stable: boolean;
 }
 
-/** Bytes of a window of the map (MappedMemory). */
-const WINDOW = 2 ** 31;
-/** Where no byte of the first window is, for pages that need more than 31 bits. */
+/** Where no word of the first window is, for pages that need more than 31 bits. */
 const FAR = 2 ** 31;
 
 /**
@@ -38,10 +36,13 @@ export class DirtyLog {
   #firstFailure: string | undefined;
   #closed = false;
   /**
-   * The bitmap as far as it lies in the first window, for loops that can not afford a call per page; empty where the
-   * file may shrink. Only to test a bit inside of it; `markPages` sets it.
+   * The bitmap as far as whole words of it lie in the first window, for loops that can not afford a call per page;
+   * empty where the file may shrink. Only for a bit inside of it, by a test and Atomics.or as `markPages` does: bit
+   * `page % 32` of word `page / 32`, which on little-endian machines is the same bit as counted by bytes. Never by
+   * bytes: the JIT encodes an 8-bit Atomics.or whose result is not used without REX prefix (Bun 1.4.5, x86-64), so
+   * that of four registers the bits of another one are set.
    */
-  readonly bits: Uint8Array;
+  readonly words: Int32Array;
 
   private constructor(
     readonly memory: MappedMemory,
@@ -51,7 +52,9 @@ export class DirtyLog {
     readonly stable: boolean,
   ) {
     const { u8 } = memory.window(0);
-    this.bits = stable ? new Uint8Array(u8.buffer, 0, Math.min(size, u8.byteLength)) : new Uint8Array(0);
+    this.words = stable
+      ? new Int32Array(u8.buffer, 0, Math.min(size, u8.byteLength) >>> 2)
+      : new Int32Array(0);
   }
 
   /**
@@ -133,13 +136,13 @@ export class DirtyLog {
    * whoever clears the bit later copies the page later still.
    */
   markPages(page: number, count: number): void {
-    const bytes = this.bits;
+    const { words } = this;
     const end = page + count;
     for (let at = page; at < end; at++) {
-      const byte = at < 2 ** 31 ? at >>> 3 : FAR;
-      if (byte < bytes.length) {
-        const bit = 1 << (at & 7);
-        if ((bytes[byte]! & bit) === 0) this.#or(bytes, byte, bit);
+      const word = at < 2 ** 31 ? at >>> 5 : FAR;
+      if (word < words.length) {
+        const bit = 1 << (at & 31);
+        if ((words[word]! & bit) === 0) this.#or(word, bit);
       } else {
         this.#markFar(at);
       }
@@ -151,11 +154,11 @@ export class DirtyLog {
    * own write, and then a bit cleared in between would be lost.
    */
   markOwnWrite(gpa: number, length: number): void {
-    const bytes = this.bits;
+    const { words } = this;
     const end = Math.floor((gpa + length - 1) / 4096);
     for (let at = Math.floor(gpa / 4096); at <= end; at++) {
-      const byte = at < 2 ** 31 ? at >>> 3 : FAR;
-      if (byte < bytes.length) this.#or(bytes, byte, 1 << (at & 7));
+      const word = at < 2 ** 31 ? at >>> 5 : FAR;
+      if (word < words.length) this.#or(word, 1 << (at & 31));
       else this.#markFar(at);
     }
   }
@@ -166,15 +169,13 @@ export class DirtyLog {
     this.memory.unmap();
   }
 
-  /** Pages beyond the first window, in a file that may shrink, or beyond the log. */
+  /** Pages beyond the first window or in its last bytes, in a file that may shrink, or beyond the log. */
   #markFar(page: number): void {
     const byte = Math.floor(page / 8);
     if (this.#closed) {
       this.#fail(page, "the log is closed");
     } else if (!(byte < this.size)) {
       this.#fail(page, `the log ends with page ${hex(this.size * 8 - 1)}`);
-    } else if (this.stable) {
-      this.#or(this.memory.window(byte).u8, byte % WINDOW, 1 << (page % 8));
     } else {
       // SAFETY: the map is open; where its file has shrunk the kernel answers EFAULT.
       const errno = atomicOrBit(this.memory.hva + 4 * Math.floor(page / 32), page % 32);
@@ -183,8 +184,8 @@ export class DirtyLog {
     }
   }
 
-  #or(bytes: Uint8Array, byte: number, bit: number): void {
-    if ((Atomics.or(bytes, byte, bit) & bit) === 0) this.marked++;
+  #or(word: number, bit: number): void {
+    if ((Atomics.or(this.words, word, bit) & bit) === 0) this.marked++;
   }
 
   #fail(page: number, why: string): void {

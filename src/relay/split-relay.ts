@@ -6,7 +6,7 @@ import { AVAIL_NO_INTERRUPT, splitEventDue } from "./ring-format.ts";
 import { SplitFeed } from "./split-feed.ts";
 import { SplitGuestRing } from "./split-guest-ring.ts";
 
-const NO_BITS = new Uint8Array(0);
+const NO_WORDS = new Int32Array(0);
 /** Above all that `ChainRecord.plain` can say. */
 const NOT_LOGGED = 2 ** 31 - 1;
 
@@ -93,7 +93,7 @@ export class SplitRelay extends SplitFeed implements RingRelay {
     const guest = this.guest.used.i32;
     const { plain, writable } = this.record;
     const log = this.dataLog;
-    const bits = log?.bits ?? NO_BITS;
+    const logWords = log?.words ?? NO_WORDS;
     const loggedFrom = log ? 0 : NOT_LOGGED;
     const fromSlot = deviceUsed & mask;
     const toSlot = usedIndex & mask;
@@ -110,16 +110,17 @@ export class SplitRelay extends SplitFeed implements RingRelay {
       if (noted === undefined || noted < READ_ONLY || length >>> 0 > writable[id]! >>> 0) break;
       if (noted >= loggedFrom) {
         const page = noted & PAGE_MASK;
-        const seen = bits[page >>> 3];
+        const seen = logWords[page >>> 5];
         if (seen === undefined) break;
-        const bit = 1 << (page & 7);
-        if ((seen & bit) === 0 && (Atomics.or(bits, page >>> 3, bit) & bit) === 0) marked = (marked + 1) | 0;
+        const bit = 1 << (page & 31);
+        if ((seen & bit) === 0 && (Atomics.or(logWords, page >>> 5, bit) & bit) === 0)
+          marked = (marked + 1) | 0;
         if (page !== noted) {
           const next = page + 1;
-          const nextSeen = bits[next >>> 3];
+          const nextSeen = logWords[next >>> 5];
           if (nextSeen === undefined) break;
-          const nextBit = 1 << (next & 7);
-          if ((nextSeen & nextBit) === 0 && (Atomics.or(bits, next >>> 3, nextBit) & nextBit) === 0) {
+          const nextBit = 1 << (next & 31);
+          if ((nextSeen & nextBit) === 0 && (Atomics.or(logWords, next >>> 5, nextBit) & nextBit) === 0) {
             marked = (marked + 1) | 0;
           }
         }

@@ -139,9 +139,9 @@ function forward(relay: RingRelay): void {
   relay.setGuestKicks(true);
 }
 
-/** Into a log without bits, as a front-end's is after each look. */
+/** Into a log without marks, as a front-end's is after each look. */
 function complete(relay: RingRelay, log: DirtyLog): void {
-  log.bits.fill(0);
+  log.words.fill(0);
   relay.complete();
   relay.callWanted();
   relay.setDeviceCalls(true);
