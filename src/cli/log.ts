@@ -8,6 +8,8 @@ export interface LogSettings {
   readonly color: boolean;
   /** Begin lines with journald's priorities (sd-daemon(3)). */
   readonly journald: boolean;
+  /** What the lines are about, in front of their text: the device, where a process serves several. */
+  readonly subject?: string;
 }
 
 const LEVELS = { quiet: 1, normal: 3, verbose: 4 } as const;
@@ -23,10 +25,11 @@ const KINDS: Partial<Record<LogType, { label: string; style: Style; priority: nu
  * @param write for tests
  */
 export function createLog(
-  { level, color, journald }: LogSettings,
+  { level, color, journald, subject }: LogSettings,
   write: (line: string) => void = writeToStderr,
 ): Log {
   const paint = painter(color && !journald);
+  const about = subject === undefined ? "" : `${subject}: `;
   return createConsola({
     level: LEVELS[level],
     // consola holds repeated messages back with a timer, which would never fire in such a worker.
@@ -35,7 +38,7 @@ export function createLog(
       {
         log({ type, args }) {
           const kind = KINDS[type];
-          const text = oneLine(args.join(" "));
+          const text = oneLine(about + args.join(" "));
           const priority = journald ? `<${kind?.priority ?? 6}>` : "";
           // In the journal the priority says it already.
           const label = kind && !journald ? paint(kind.style, kind.label) : "";

@@ -9,6 +9,7 @@ import { nearest } from "./nearest.ts";
 import type { Options } from "./options.ts";
 import { Output } from "./output.ts";
 import { environmentSource, type RawValues, resolveOptions, type Source } from "./resolve.ts";
+import { resolveTables } from "./tables.ts";
 import {
   BrokenPipe,
   isJournal,
@@ -17,7 +18,7 @@ import {
   wantsColor,
   writeNow,
 } from "./terminal.ts";
-import { type Invocation, toCitty, type Verb } from "./verb.ts";
+import { type Invocation, type TableValues, toCitty, type Verb } from "./verb.ts";
 import { isGroup, pickVerb, type VerbGroup, type VerbTable } from "./verb-group.ts";
 
 export type { VerbTable } from "./verb-group.ts";
@@ -71,7 +72,7 @@ export async function runCli(
     }
     verbose = prepared.values["verbose"] === true;
     noColor = prepared.values["no-color"] === true;
-    return await runVerb(verb, prepared.values, surroundings);
+    return await runVerb(verb, prepared, surroundings);
   } catch (error) {
     if (error instanceof BrokenPipe) return EXIT.ok;
     const { text, exitCode } = reportError(error, painter(wantsColor(2, surroundings, noColor)), verbose);
@@ -95,6 +96,12 @@ async function loadVerb(name: string, verbs: VerbTable): Promise<Verb | VerbGrou
   );
 }
 
+/** A verb's values, checked. */
+interface Prepared {
+  readonly values: Record<string, unknown>;
+  readonly tables: readonly TableValues<Options>[];
+}
+
 /** Collects a verb's values from the command line, the environment and the configuration file. */
 async function prepare(
   verb: Verb,
@@ -102,7 +109,7 @@ async function prepare(
   argv: readonly string[],
   verbNames: readonly string[],
   { env }: Surroundings,
-): Promise<{ values: Record<string, unknown> }> {
+): Promise<Prepared> {
   const options: Options = { ...verb.options, ...GLOBALS };
   const { given, words } = parseArguments(argv, options, { command: `vdpactl ${verb.name}` });
   const all = new Map<string, readonly string[]>([...before, ...given]);
@@ -111,22 +118,24 @@ async function prepare(
       throw usageError(`unexpected word "${words[0]}"`, undefined, `vdpactl ${verb.name} --help`);
     all.set(verb.positional, [...(all.get(verb.positional) ?? []), ...words]);
   }
-  if (all.has("help")) return { values: { help: true } };
+  if (all.has("help")) return { values: { help: true }, tables: [] };
   const fromArguments: Source = { values: all, spell: (name) => `--${name}` };
   const fromEnvironment = environmentSource(options, env);
   const path = all.get("config")?.[0] ?? fromEnvironment.values.get("config")?.[0];
   const sources = [fromArguments, fromEnvironment];
-  if (path !== undefined) {
-    const { configSource } = await import("./config-file.ts");
-    const { config: _config, help: _help, ...settable } = options;
-    sources.push(configSource(path, verb.name, verbNames, settable));
-  }
-  return { values: resolveOptions(options, sources) };
+  if (path === undefined) return { values: resolveOptions(options, sources), tables: [] };
+  const { readConfigFile } = await import("./config-file.ts");
+  const { config: _config, help: _help, ...settable } = options;
+  const file = readConfigFile(path, verb.name, verbNames, settable, verb.tables);
+  return {
+    values: resolveOptions(options, [...sources, file.source]),
+    tables: verb.tables ? resolveTables(verb.tables, sources, file) : [],
+  };
 }
 
 async function runVerb(
   verb: Verb,
-  values: Record<string, unknown>,
+  { values, tables }: Prepared,
   surroundings: Surroundings,
 ): Promise<number> {
   const noColor = values["no-color"] === true;
@@ -146,6 +155,7 @@ async function runVerb(
   const interrupt = interruptSignal();
   const data: Invocation<Options> = {
     options: values as Invocation<Options>["options"],
+    tables,
     output,
     log: createLog(logSettings, (line) => surroundings.write(2, line)),
     logSettings,

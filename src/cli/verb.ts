@@ -37,7 +37,7 @@ import type { Output } from "./output.ts";
  * from VDPACTL_<NAME>, else from the configuration file, and are checked before `run`. To add the verb to the
  * program, list it in src/commands/verbs.ts.
  */
-export interface VerbSpec<O extends Options> {
+export interface VerbSpec<O extends Options, T extends Options = Options> {
   readonly name: string;
   /** One line for the help, without a full stop. */
   readonly description: string;
@@ -45,13 +45,33 @@ export interface VerbSpec<O extends Options> {
   /** The list option that words without a flag belong to; without it such words are errors. */
   readonly positional?: keyof O & string;
   readonly examples?: readonly string[];
+  /** The verb can work on several of something, which only a configuration file can name. */
+  readonly tables?: TableSpec<T>;
   /** @returns the exit code, or nothing for 0 */
-  run(invocation: Invocation<O>): Promise<number | undefined> | number | undefined;
+  run(invocation: Invocation<O, T>): Promise<number | undefined> | number | undefined;
+}
+
+/** Repeated tables of a configuration file, `[[NAME]]`. */
+export interface TableSpec<T extends Options> {
+  readonly name: string;
+  /** What a table may set. Elsewhere, the same options hold for all tables. */
+  readonly options: T;
+  /** Those that nothing but a table may set once there are tables. */
+  readonly own: readonly (keyof T & string)[];
+}
+
+/** One repeated table, with what holds for it from elsewhere. */
+export interface TableValues<T extends Options> {
+  /** Where it stands, for messages: `[[device]] 2 in vdpactl.toml`. */
+  readonly where: string;
+  readonly options: OptionValues<T>;
 }
 
 /** What a verb gets to work with. */
-export interface Invocation<O extends Options> {
+export interface Invocation<O extends Options, T extends Options = Options> {
   readonly options: OptionValues<O>;
+  /** Empty without a configuration file that has some. */
+  readonly tables: readonly TableValues<T>[];
   readonly output: Output;
   readonly log: Log;
   /** Plain data to give to a worker, which makes its own log from it by `createLog`. */
@@ -62,9 +82,11 @@ export interface Invocation<O extends Options> {
 
 // Verbs of all option types stand in one table.
 // biome-ignore lint/suspicious/noExplicitAny: see above
-export type Verb = VerbSpec<any>;
+export type Verb = VerbSpec<any, any>;
 
-export function defineVerb<const O extends Options>(spec: VerbSpec<O>): VerbSpec<O> {
+export function defineVerb<const O extends Options, const T extends Options = Options>(
+  spec: VerbSpec<O, T>,
+): VerbSpec<O, T> {
   return spec;
 }
 

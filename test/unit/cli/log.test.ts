@@ -23,6 +23,16 @@ test("priorities for the journal instead of words and colours", () => {
   expect(collect({ journald: true, color: true })).toEqual(["<7>d\n", "<6>i\n", "<4>w; x\n", "<3>e\n"]);
 });
 
+test("what the lines are about stands in front of their text", () => {
+  expect(collect({ subject: "sim0" })).toEqual([
+    "debug: sim0: d\n",
+    "sim0: i\n",
+    "warning: sim0: w; x\n",
+    "error: sim0: e\n",
+  ]);
+  expect(collect({ subject: "sim0", journald: true })[2]).toBe("<4>sim0: w; x\n");
+});
+
 test.each([
   ["quiet", 2],
   ["normal", 3],
