@@ -71,7 +71,9 @@ function onlyOne(all: readonly Served[], choice: DeviceChoice): Served {
       choice,
       all.map(({ state }) => state),
     );
-  const bySocket = new Set(found.map(({ state }) => state.device)).size < found.length;
+  const names = found.map(({ state }) => state.device);
+  // Simulated devices have no address to choose them by.
+  const bySocket = new Set(names).size < names.length || names.every((name) => name.startsWith("sim"));
   throw new OperatorError("which device is meant?", {
     why: `several are served: ${list(found.map(({ state }) => state))}`,
     remedy: bySocket ? "choose one with --socket PATH" : "choose one with --pci BDF",

@@ -88,7 +88,7 @@ function queueRecord({
 }
 
 function phaseOf({ state, held, logging }: DeviceState, rings: readonly DeviceQueueState[]): Phase {
-  if (state === "starting" || state === "waiting") return "no front-end";
+  if (state === "starting" || state === "waiting" || state === "failed") return "no front-end";
   if (state !== "running") return "stopped";
   if (logging) return "logging";
   const relayed = rings.filter(({ mode }) => mode === "relay").length;

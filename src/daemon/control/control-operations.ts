@@ -5,7 +5,7 @@ import type { ControlRequest } from "./protocol.ts";
 
 /** A device of this process, with the way to the thread that serves it. */
 export interface ControlledDevice extends SampledDevice {
-  readonly channel: CommandChannel;
+  readonly ask: CommandChannel["ask"];
 }
 
 /** How long the serving thread may take to answer. */
@@ -22,14 +22,14 @@ export class ControlOperations {
     switch (request.op) {
       case "move": {
         const { device, now } = this.#find(request.device);
-        return await inTime(device.channel.ask({ op: "move", bdf: request.to }), now, MOVE_LIMIT_MS);
+        return await inTime(device.ask({ op: "move", bdf: request.to }), now, MOVE_LIMIT_MS);
       }
       case "state":
         if (request.rates) this.keepSampling();
         return { devices: this.states() };
       case "hold": {
         const { device, now } = this.#find(request.device);
-        await inTime(device.channel.ask({ op: "hold", relay: request.relay }), now, LIMIT_MS);
+        await inTime(device.ask({ op: "hold", relay: request.relay }), now, LIMIT_MS);
         return deviceState(device);
       }
     }

@@ -28,6 +28,7 @@ const seconds = (n: number | null | undefined, perSecond: number) =>
 
 export const DEVICE_METRICS: readonly Metric<DeviceState>[] = [
   gauge("device_uptime_seconds", "Time since the daemon began to serve the device.", (d) => d.uptime_s),
+  gauge("device_failed", "Whether the device is not served because it failed.", (d) => d.state === "failed"),
   gauge(
     "device_connected",
     "Whether a front-end is connected.",

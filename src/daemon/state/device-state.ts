@@ -26,8 +26,9 @@ export interface DeviceState {
     readonly path: string | null;
     readonly fd: number | null;
   };
-  /** `starting` until the device is open. */
-  readonly state: "starting" | "waiting" | "connected" | "running";
+  /** `starting` until the device is open; `failed` while it is not served for the reason in `failure`. */
+  readonly state: "starting" | "waiting" | "connected" | "running" | "failed";
+  readonly failure: string | null;
   readonly reconnects: number;
   readonly refused_messages_by_kind: Readonly<Record<string, number>>;
   readonly counters: Readonly<Record<DeviceCounterName, number>>;
@@ -80,6 +81,8 @@ export interface ShownDevice {
   readonly counters: Counters;
   /** performance.now() of its start. */
   readonly since: number;
+  /** Why it is not served, nor was since; another attempt may be under way. */
+  readonly failure?: Error | undefined;
 }
 
 /** The same with what counts its entries. */
@@ -93,7 +96,7 @@ const names = (bits: string | undefined) => featureNames(NET, BigInt(bits ?? 0))
 
 /** The state of a device, read without disturbing the thread that serves it. */
 export function deviceState(shown: SampledDevice): DeviceState {
-  const { name, meeting, board, counters, since } = shown;
+  const { name, meeting, board, counters, since, failure } = shown;
   const reading = board.read();
   const report = reading && (JSON.parse(reading.text) as DeviceReport);
   const positions = report?.queues.map((queue) => readPositions(queue));
@@ -111,7 +114,8 @@ export function deviceState(shown: SampledDevice): DeviceState {
       path: "path" in meeting ? meeting.path : null,
       fd: "fd" in meeting ? meeting.fd : null,
     },
-    state: !report ? "starting" : report.running ? "running" : report.connected ? "connected" : "waiting",
+    state: failure ? "failed" : stateOf(report),
+    failure: failure?.message ?? null,
     reconnects: Math.max(0, device.connections - 1),
     refused_messages_by_kind: report?.refused_messages ?? {},
     counters: device,
@@ -136,6 +140,11 @@ export function deviceState(shown: SampledDevice): DeviceState {
       ...(report?.control_queue ? [controlQueue(report)] : []),
     ],
   };
+}
+
+function stateOf(report: DeviceReport | undefined): DeviceState["state"] {
+  if (!report) return "starting";
+  return report.running ? "running" : report.connected ? "connected" : "waiting";
 }
 
 function dataQueue(

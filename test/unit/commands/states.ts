@@ -39,6 +39,7 @@ export function deviceOf(over: Partial<DeviceState> = {}): DeviceState {
     uptime_s: 12.3,
     meeting: { role: "server", path: "/tmp/vh.sock", fd: null },
     state: "running",
+    failure: null,
     reconnects: 0,
     refused_messages_by_kind: {},
     counters: {

@@ -19,14 +19,19 @@ test("a relay thread that dies ends the service with an error that names it", as
   });
   const served = serve(
     {
-      device: { sim: {}, switched: { faults: {}, on: true } },
-      meeting: { role: "server", path },
-      queuePairs: undefined,
-      featuresMask: ~0n,
-      doorbells: "auto",
-      datapath: "relay",
-      relayThreads: 2,
-      force: false,
+      devices: [
+        {
+          name: "sim",
+          device: { sim: {}, switched: { faults: {}, on: true } },
+          meeting: { role: "server", path },
+          queuePairs: undefined,
+          featuresMask: ~0n,
+          doorbells: "auto",
+          datapath: "relay",
+          relayThreads: 2,
+          force: false,
+        },
+      ],
       runtimeDirectory: directory,
       metrics: undefined,
       logSettings: { level: "quiet", color: false, journald: false },

@@ -1,0 +1,144 @@
+import type { LogSettings } from "../cli/log.ts";
+import type { Log } from "../hw/log.ts";
+import { OperatorError } from "../hw/operator-error.ts";
+import type { DeviceRequest } from "./device-request.ts";
+import { DeviceService } from "./device-service.ts";
+import { subjectLog } from "./subject-log.ts";
+
+/** How long a stop may take before the process ends all the same; the kernel then frees and resets the devices. */
+const STOP_LIMIT_MS = 900;
+
+export interface DeviceServicesOptions {
+  /** At least one; their names, sockets and fds differ. */
+  readonly devices: readonly DeviceRequest[];
+  readonly logSettings: LogSettings;
+  /** The program's entry file, which every worker starts again. */
+  readonly entry: string;
+}
+
+/**
+ * All devices of this process. None knows of the others: one that fails is reported and tried again while the others
+ * are served. Only when none is served any more, nor may be soon, all of it has failed.
+ */
+export class DeviceServices {
+  readonly devices: readonly DeviceService[];
+  readonly #several: boolean;
+  /** What each device failed from last, so that a failure that stays is told once. */
+  readonly #told = new Map<DeviceService, string>();
+  /** The last line about readiness is out. */
+  #announced = false;
+  #stopping = false;
+  #stopFailure: OperatorError | undefined;
+  #finish: { resolve: () => void; reject: (error: Error) => void } | undefined;
+
+  constructor(
+    { devices, entry, logSettings }: DeviceServicesOptions,
+    private readonly log: Log,
+    private readonly onReady: (line: string) => void,
+  ) {
+    this.#several = devices.length > 1;
+    this.devices = devices.map((request) => {
+      const subject = request.name;
+      return new DeviceService(request, {
+        entry,
+        log: this.#several ? subjectLog(log, subject) : log,
+        logSettings: this.#several ? { ...logSettings, subject } : logSettings,
+        onReady: (service, where, device) => this.#ready(service, where, device),
+        onFailed: (service) => this.#failed(service),
+        onEnded: () => this.#look(),
+      });
+    });
+  }
+
+  get haveFaults(): boolean {
+    return this.devices.some(({ hasFaults }) => hasFaults);
+  }
+
+  switchFaults(): void {
+    for (const service of this.devices) if (service.hasFaults) service.switchFaults();
+  }
+
+  /** Resolves when all have stopped; rejects when none can be served, or one could not be stopped in order. */
+  run(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#finish = { resolve, reject };
+      for (const service of this.devices) service.start();
+    });
+  }
+
+  stop(): void {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    for (const service of this.devices) service.stop();
+    setTimeout(() => {
+      for (const service of this.devices.filter(isActive)) {
+        const which = this.#several ? service.name : "the device";
+        this.log.warn(`${which} did not stop within ${STOP_LIMIT_MS} ms; the kernel takes it from here`);
+        service.abandon();
+      }
+      this.#finish?.resolve();
+    }, STOP_LIMIT_MS).unref();
+    this.#look();
+  }
+
+  #ready(service: DeviceService, where: string, device: string): void {
+    if (!this.#announced) this.onReady(`READY ${where} device=${device}`);
+    else this.log.info(`${service.name}: served, ${where}`);
+    this.#told.delete(service);
+    this.#look();
+  }
+
+  #failed(service: DeviceService): boolean {
+    const failure = service.failure!;
+    if (this.#stopping) this.#stopFailure ??= failure;
+    // As long as one is served, the process is there for all devices that it was given.
+    const goOn = !this.#stopping && this.devices.some(isActive);
+    if (this.#several) this.#tell(service, failure, goOn ? service.retryMs : undefined);
+    this.#look();
+    return goOn;
+  }
+
+  /** A failure that stays is one line, not one for each attempt. */
+  #tell(service: DeviceService, { message, remedy }: OperatorError, retryMs: number | undefined): void {
+    const next = retryMs === undefined ? "" : `; next attempt in ${retryMs / 1000} s`;
+    const line = `${service.name}: ${message}${remedy ? `; try: ${remedy}` : ""}${next}`;
+    if (this.#told.get(service) === message) this.log.debug(line);
+    else this.log.error(line);
+    this.#told.set(service, message);
+  }
+
+  /** Draws the conclusions from what has changed. */
+  #look(): void {
+    const failed = this.devices.filter(({ phase }) => phase === "failed");
+    if (this.#stopping || !this.devices.some(isActive)) {
+      if (this.devices.some(isActive)) return;
+      for (const service of this.devices) service.stop();
+      const error = this.#stopping
+        ? this.#stopFailure
+        : failed.length > 0
+          ? this.#noneServed(failed)
+          : undefined;
+      if (error) this.#finish?.reject(error);
+      else this.#finish?.resolve();
+    } else if (!this.#announced && this.devices.every(({ phase }) => phase !== "starting")) {
+      this.#announced = true;
+      const served = this.devices.length - failed.length;
+      if (this.#several) this.onReady(`READY devices=${served} failed=${failed.length}`);
+    }
+  }
+
+  #noneServed(failed: readonly DeviceService[]): OperatorError {
+    const [first] = failed;
+    const failure = first!.failure!;
+    if (!this.#several) return failure;
+    const kinds = new Set(failed.map((service) => service.failure!.kind));
+    return new OperatorError(`none of ${this.devices.length} devices is served`, {
+      why: `${first!.name}: ${failure.message}`,
+      remedy: failure.remedy,
+      kind: kinds.size === 1 ? failure.kind : "failed",
+      cause: failure,
+    });
+  }
+}
+
+const isActive = (service: DeviceService) => service.isActive;
