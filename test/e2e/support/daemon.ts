@@ -16,6 +16,10 @@ export const ONCE_MS = 20_000;
 export interface DaemonOptions {
   /** Further arguments of `serve`. */
   readonly args?: readonly string[];
+  /** Instead of `--sim`. */
+  readonly device?: readonly string[];
+  /** The line that says that it is ready; the first one that begins with READY when undefined. */
+  readonly ready?: RegExp;
   /** Instead of `--socket PATH` with a path of our own. */
   readonly meeting?: readonly string[];
   /** Fd that the daemon finds as number 3. */
@@ -33,7 +37,7 @@ export interface Holdings {
   readonly maps: number;
 }
 
-/** `vdpactl serve --sim` as a process of its own. */
+/** `vdpactl serve`, with a simulated device unless told otherwise, as a process of its own. */
 export class Daemon {
   readonly log: string[] = [];
   readonly out: string[] = [];
@@ -71,7 +75,7 @@ export class Daemon {
     const socketPath = join(directory, "vhost.sock");
     const runtimeDirectory = options.runtimeDirectory ?? join(directory, "run");
     const meeting = options.meeting ?? ["--socket", socketPath];
-    const command = [BINARY, "serve", "--sim", ...meeting, ...(options.args ?? [])];
+    const command = [BINARY, "serve", ...(options.device ?? ["--sim"]), ...meeting, ...(options.args ?? [])];
     if (options.maxFiles) command.unshift("prlimit", `--nofile=${options.maxFiles}`);
     const child = spawn(command[0]!, command.slice(1), {
       env: { ...ENVIRONMENT, VDPACTL_RUNTIME_DIR: runtimeDirectory },
@@ -83,7 +87,7 @@ export class Daemon {
         () => {
           if (!daemon.running)
             throw new Error(`vdpactl ended with ${daemon.#code}: ${daemon.log.join("\n")}`);
-          return daemon.out.some((line) => line.startsWith("READY"));
+          return daemon.out.some((line) => (options.ready ?? /^READY/).test(line));
         },
         ONCE_MS,
         "READY",
