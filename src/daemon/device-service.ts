@@ -64,6 +64,10 @@ export class DeviceService implements ControlledDevice {
     return this.#threads !== undefined;
   }
 
+  get hasEnded(): boolean {
+    return this.phase === "ended";
+  }
+
   /** Whether the simulated device was ordered to misbehave, which `switchFaults` ends or brings back. */
   get hasFaults(): boolean {
     return "sim" in this.request.device && Object.keys(this.request.device.switched.faults).length > 0;
@@ -118,6 +122,8 @@ export class DeviceService implements ControlledDevice {
 
   #settle({ failure, died }: ServingEnd): void {
     this.#threads = undefined;
+    // What the old one shows is no longer so, and a thread that died may have left it half written.
+    this.#board = new StateBoard();
     if (!failure) {
       this.phase = "ended";
       this.options.onEnded(this);
@@ -125,8 +131,6 @@ export class DeviceService implements ControlledDevice {
     }
     this.phase = "failed";
     this.failure = failure;
-    // What the old one shows is no longer so, and a thread that died may have left it half written.
-    this.#board = new StateBoard();
     if (performance.now() - this.#readyAt >= LONGEST_RETRY_MS) this.#nextWaitMs = FIRST_RETRY_MS;
     this.#readyAt = Number.POSITIVE_INFINITY;
     // What a dead thread held can not be opened again, an inherited socket is closed by now, and wrong options stay so.
@@ -138,7 +142,7 @@ export class DeviceService implements ControlledDevice {
   }
 
   #unserved(): OperatorError {
-    const why = this.failure?.message;
+    const why = this.failure?.message ?? "its front-end has gone, and no other can come";
     return new OperatorError(`${this.name} is not being served`, { why, kind: "not-ready" });
   }
 }

@@ -3,6 +3,8 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DeviceState } from "../../src/daemon/state/device-state.ts";
+import { closeFd } from "../../src/hw/ffi/fd.ts";
+import { unixSocketPair } from "../../src/hw/ffi/unix-socket.ts";
 import { Channel, PeerClosed } from "../support/front-end/channel.ts";
 import { connectGuest, type Guest, type GuestOptions } from "../support/front-end/guest.ts";
 import { exchange, trafficProblem } from "../support/front-end/traffic.ts";
@@ -74,6 +76,15 @@ class Fleet {
   async stops(): Promise<void> {
     expect(await this.daemon.stop()).toBe(0);
     expect(this.names.filter((name) => existsSync(this.path(name)))).toEqual([]);
+  }
+}
+
+/** Waits until the devices are in these states. */
+async function reaches(fleet: Fleet, states: readonly string[]): Promise<void> {
+  const deadline = performance.now() + ONCE_MS;
+  for (let now: string[] = []; String(now) !== String(states); ) {
+    if (performance.now() > deadline) throw new Error(`the devices are ${now} and not ${states}`);
+    now = (await fleet.state()).map(({ state }) => state);
   }
 }
 
@@ -166,7 +177,7 @@ test("a front-end that breaks the protocol, again and again, is no matter of the
 }, 120_000);
 
 test("a device that can not be had at the start is tried again beside the others", async () => {
-  const fleet = await Fleet.start(["a", "missing/b"], []);
+  const fleet = await Fleet.start(["a", "missing/b"], [], "verbose = true");
   const { daemon } = fleet;
   expect(daemon.out).toEqual([`READY socket=${fleet.path("a")} device=sim0`, "READY devices=1 failed=1"]);
   await daemon.logged(/^error: sim1: socket path .*missing\/b: the directory .*; next attempt in 1 s$/);
@@ -180,6 +191,10 @@ test("a device that can not be had at the start is tried again beside the others
     expect((await daemon.ask("stats")).out).toMatch(
       /^sim1 {2}net {2}failed {2}.*\n {2}failure {3}.*does not exist/m,
     );
+    // Ever more seldom, and without a word unless somebody wants to hear more.
+    for (const seconds of [2, 4]) {
+      await daemon.logged(new RegExp(`^debug: sim1: socket path .*; next attempt in ${seconds} s$`));
+    }
     mkdirSync(fleet.path("missing"));
     await daemon.logged(/^sim1: served, socket=/);
     await wellBehaved({ socketPath: fleet.path("missing/b") });
@@ -202,6 +217,32 @@ test("one of them is chosen by its socket", async () => {
   expect([code, err]).toEqual([2, expect.stringContaining("choose one with --socket PATH")]);
   const one = await daemon.askJson<DeviceState[]>("stats", "--socket", fleet.path("a"));
   expect(one.map(({ device }) => device)).toEqual(["sim0"]);
+  await fleet.stops();
+}, 120_000);
+
+test("a device whose only front-end has gone is over and the others are not", async () => {
+  const [ours, theirs] = unixSocketPair();
+  const fleet = new Fleet(["a"], [], "[[device]]\nsim = true\nfd = 3\n");
+  const serve = {
+    device: ["--config", fleet.config],
+    meeting: [],
+    fd: theirs,
+    ready: /^READY devices=2 failed=0$/,
+  };
+  fleet.daemon = await Daemon.start(serve);
+  cleanup.push(() => fleet.daemon.dispose());
+  closeFd(theirs);
+  const given = await connectGuest({ channel: new Channel(ours) });
+  cleanup.push(() => given.close());
+  const guest = await fleet.guest("a");
+  await fleet.during([guest], async () => {
+    await passFrames(given);
+    given.close();
+    await fleet.daemon.logged(/^sim0: front-end disconnected$/);
+    await reaches(fleet, ["ended", "running"]);
+    const { code, err } = await fleet.daemon.ask("migrate", "prepare", "--socket", fleet.path("a"));
+    expect([code, err]).toEqual([0, ""]);
+  });
   await fleet.stops();
 }, 120_000);
 

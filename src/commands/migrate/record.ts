@@ -88,7 +88,7 @@ function queueRecord({
 }
 
 function phaseOf({ state, held, logging }: DeviceState, rings: readonly DeviceQueueState[]): Phase {
-  if (state === "starting" || state === "waiting" || state === "failed") return "no front-end";
+  if (["starting", "waiting", "failed", "ended"].includes(state)) return "no front-end";
   if (state !== "running") return "stopped";
   if (logging) return "logging";
   const relayed = rings.filter(({ mode }) => mode === "relay").length;

@@ -26,8 +26,11 @@ export interface DeviceState {
     readonly path: string | null;
     readonly fd: number | null;
   };
-  /** `starting` until the device is open; `failed` while it is not served for the reason in `failure`. */
-  readonly state: "starting" | "waiting" | "connected" | "running" | "failed";
+  /**
+   * `starting` until the device is open; `failed` while it is not served for the reason in `failure`; `ended` once the
+   * only front-end that could come has gone.
+   */
+  readonly state: "starting" | "waiting" | "connected" | "running" | "failed" | "ended";
   readonly failure: string | null;
   readonly reconnects: number;
   readonly refused_messages_by_kind: Readonly<Record<string, number>>;
@@ -83,6 +86,8 @@ export interface ShownDevice {
   readonly since: number;
   /** Why it is not served, nor was since; another attempt may be under way. */
   readonly failure?: Error | undefined;
+  /** It is over, without a failure. */
+  readonly hasEnded?: boolean;
 }
 
 /** The same with what counts its entries. */
@@ -114,7 +119,7 @@ export function deviceState(shown: SampledDevice): DeviceState {
       path: "path" in meeting ? meeting.path : null,
       fd: "fd" in meeting ? meeting.fd : null,
     },
-    state: failure ? "failed" : stateOf(report),
+    state: failure ? "failed" : shown.hasEnded ? "ended" : stateOf(report),
     failure: failure?.message ?? null,
     reconnects: Math.max(0, device.connections - 1),
     refused_messages_by_kind: report?.refused_messages ?? {},
