@@ -29,8 +29,6 @@ export interface DeviceServiceOptions {
 
 /** One device of this process, through failures and new attempts. Runs on the main thread's event loop. */
 export class DeviceService implements ControlledDevice {
-  readonly name: string;
-  readonly meeting: DeviceRequest["meeting"];
   readonly counters = new Counters();
   readonly since = performance.now();
   readonly sampler: TrafficSampler = new TrafficSampler(this);
@@ -48,11 +46,16 @@ export class DeviceService implements ControlledDevice {
   readonly #faultFd = createEventfd();
 
   constructor(
-    private readonly request: DeviceRequest,
+    private request: DeviceRequest,
     private readonly options: DeviceServiceOptions,
-  ) {
-    this.name = request.name;
-    this.meeting = request.meeting;
+  ) {}
+
+  get name(): string {
+    return this.request.name;
+  }
+
+  get meeting(): DeviceRequest["meeting"] {
+    return this.request.meeting;
   }
 
   get board(): StateBoard {
@@ -97,7 +100,12 @@ export class DeviceService implements ControlledDevice {
   /** Asks the serving thread. @throws OperatorError, its own or that there is none */
   async ask(command: Parameters<CommandChannel["ask"]>[0]): Promise<unknown> {
     if (!this.#threads) throw this.#unserved();
-    return await this.#threads.channel.ask(command);
+    const result = await this.#threads.channel.ask(command);
+    if (command.op === "move") {
+      // A new attempt is for where the guest is now.
+      this.request = { ...this.request, name: command.bdf, device: { bdf: command.bdf } };
+    }
+    return result;
   }
 
   /** Gives the device back; `onEnded` or `onFailed` tells of it. */

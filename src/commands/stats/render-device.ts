@@ -10,7 +10,7 @@ export function renderDevice(state: DeviceState, output: Output): string {
   const { device, type, pid, uptime_s, meeting, memory, counters, last_switch } = state;
   const where = meeting.path ?? (meeting.fd === null ? "" : `fd ${meeting.fd}`);
   const lines: [string, string][] = [
-    ...(state.failure === null ? [] : ([["failure", state.failure]] as [string, string][])),
+    ...(state.failure ? ([["failure", state.failure]] as [string, string][]) : []),
     ["front-end", `${where} (${meeting.role}), ${connections(state)}`],
     [
       "link",

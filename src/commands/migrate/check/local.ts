@@ -13,6 +13,12 @@ export async function localNeeds(choice: DeviceChoice, log: Log): Promise<Needs>
   try {
     const { client, state } = await findDevice(choice);
     client.close();
+    if (state.failure) {
+      throw new OperatorError(`what a guest needs of ${state.device} is not known`, {
+        why: `it has failed: ${state.failure}`,
+        kind: "failed",
+      });
+    }
     return needsOfServed(state);
   } catch (error) {
     const notServed = error instanceof OperatorError && error.kind === "not-ready";
