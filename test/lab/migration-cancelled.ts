@@ -60,11 +60,11 @@ class Story {
     const direct = () => queueLines(station.daemon, "direct").length - before;
     const began = Date.now();
     // A packed ring gets there every second lap of 1024. A split one does when its 16-bit indices wrap: there large
-    // pings, in 41 pieces each, make the many frames. A receive ring needs steady traffic before that point.
+    // pings, in 8 pieces each, make the many frames. A receive ring needs steady traffic before that point.
     let rounds = 0;
     for (; direct() < QUEUES && rounds < 10; rounds++) {
       if (this.packed) await this.peer.flood(ADDRESS, 4500);
-      else await this.peer.flood(ADDRESS, 1800, 60_000);
+      else await this.peer.flood(ADDRESS, 9000, 11_800);
     }
     this.lab.atLeast(this.name("queues that returned to the device"), direct(), QUEUES);
     this.lab.note(this.name(`after ${rounds} rounds of pings, ${Date.now() - began} ms`));
