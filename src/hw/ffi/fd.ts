@@ -7,6 +7,8 @@ export const O_RDWR = 2;
 export const O_CLOEXEC = 0o2000000;
 export const O_NONBLOCK = 0o4000;
 
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
 const F_GETFL = 3;
 const F_SETFL = 4;
 const F_DUPFD_CLOEXEC = 1030;
@@ -47,6 +49,11 @@ export function setNonBlocking(fd: number): void {
   checked(libc.fcntl(fd, F_SETFL, flags | O_NONBLOCK), "fcntl F_SETFL");
 }
 
+/** Keeps an inherited fd from programs that this process starts. */
+export function setCloseOnExec(fd: number): void {
+  checked(libc.fcntl(fd, F_SETFD, FD_CLOEXEC), "fcntl F_SETFD");
+}
+
 /** Anonymous shared memory of `size` bytes, all zero; the caller owns the fd. */
 export function memfd(name: string, size: number): number {
   const fd = checked(libc.memfd_create(cString(name), MFD_CLOEXEC | MFD_ALLOW_SEALING), "memfd_create");
@@ -69,11 +76,11 @@ export const POLLOUT = 4;
 // struct pollfd: s32 fd, s16 events, s16 revents.
 const pollfd = new Int32Array(new ArrayBuffer(8));
 
-/** Whether an fd is readable (`POLLIN`) or writable (`POLLOUT`) now, without waiting. */
-export function isReady(fd: number, events: number): boolean {
+/** Whether an fd is readable (`POLLIN`) or writable (`POLLOUT`) now, or within `timeoutMs` (a signal ends that wait). */
+export function isReady(fd: number, events: number, timeoutMs = 0): boolean {
   pollfd[0] = fd;
   pollfd[1] = events;
-  return libc.poll(pollfd, 1, 0) === 1;
+  return libc.poll(pollfd, 1, timeoutMs) === 1;
 }
 
 /** Reads into `bytes`; the number read, 0 at the end of the file, or undefined if it would block. */

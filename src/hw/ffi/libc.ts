@@ -33,6 +33,7 @@ export const { symbols: libc } = dlopen("libc.so.6", {
   listen: { args: [i32, i32], returns: i32 },
   accept4: { args: [i32, ptr, ptr, i32], returns: i32 },
   connect: { args: [i32, ptr, u32], returns: i32 },
+  getsockname: { args: [i32, ptr, ptr], returns: i32 },
   getsockopt: { args: [i32, i32, i32, ptr, ptr], returns: i32 },
   sendmsg: { args: [i32, ptr, i32], returns: i64_fast },
   recvmsg: { args: [i32, ptr, i32], returns: i64_fast },

@@ -14,7 +14,8 @@ export const SUN_PATH_MAX = 107;
 
 export const ucred = struct("ucred", { pid: s32, uid: u32, gid: u32 });
 
-function sockaddr(path: string): Uint8Array {
+/** The sockaddr_un of a path. @throws OperatorError (usage) for a path that does not fit */
+export function unixAddress(path: string): Uint8Array {
   const name = Buffer.from(path, "utf8");
   if (name.length === 0 || name.length > SUN_PATH_MAX || name.includes(0)) {
     throw new OperatorError(`socket path of ${name.length} bytes`, {
@@ -36,7 +37,7 @@ const newSocket = () => checked(libc.socket(AF_UNIX, SOCK_STREAM | O_CLOEXEC | O
  * @param mode permissions of the file from its first moment, less the umask (which a worker can not change)
  */
 export function listenUnix(path: string, mode = 0o600, backlog = 16): number {
-  const address = sockaddr(path);
+  const address = unixAddress(path);
   const fd = newSocket();
   try {
     // A socket's file takes the mode that the socket has when it is bound.
@@ -63,7 +64,7 @@ export function acceptUnix(listenFd: number): number | undefined {
 
 /** Connects (non-blocking fd, the caller's); throws SysError ENOENT, ECONNREFUSED, EAGAIN when nobody listens. */
 export function connectUnix(path: string): number {
-  const address = sockaddr(path);
+  const address = unixAddress(path);
   const fd = newSocket();
   if (libc.connect(fd, address, address.length) < 0) {
     const error = new SysError("connect", lastErrno(), path);
@@ -71,6 +72,21 @@ export function connectUnix(path: string): number {
     throw error;
   }
   return fd;
+}
+
+/** The path that a Unix socket is bound to; undefined for sockets without one and for other kinds of fds. */
+export function boundPath(fd: number): string | undefined {
+  const address = new Uint8Array(new ArrayBuffer(2 + SUN_PATH_MAX + 1));
+  const length = new Uint32Array([address.length]);
+  if (libc.getsockname(fd, address, length) < 0) {
+    const errno = lastErrno();
+    if (errno === E.ENOTSOCK) return undefined;
+    throw new SysError("getsockname", errno);
+  }
+  const end = address.indexOf(0, 2);
+  // An abstract name begins with a NUL, an unnamed socket has nothing behind the family.
+  if (address[0] !== AF_UNIX || length[0]! <= 2 || end === 2) return undefined;
+  return Buffer.from(address.subarray(2, end < 0 ? address.length : end)).toString("utf8");
 }
 
 /** A connected pair of non-blocking stream sockets; the caller owns both. */
