@@ -206,11 +206,14 @@ export class RelayStage {
   /** Sends so many frames without receiving, or until the wire is full and the device takes nothing more. */
   flood(frames = Number.POSITIVE_INFINITY): void {
     let left = frames;
-    for (let last = performance.now(); performance.now() - last < QUIET_MS; ) {
+    // The device may be slow to take what it does take; that it takes nothing more only a pause can show.
+    const patienceMs = Number.isFinite(frames) ? PATIENCE_MS : QUIET_MS;
+    for (let last = performance.now(); performance.now() - last < patienceMs; ) {
       this.loop.runOnce(1);
       const sent = this.send(Math.min(left, 1));
       left -= sent;
       if (sent + this.pair.reclaim() > 0) last = performance.now();
+      if (left === 0 && this.outstandingTx === 0) return;
     }
   }
 
