@@ -15,8 +15,10 @@ export interface Move {
   info: MigrationInfo;
   /** Exit code of the QEMU that it left. */
   left: number;
-  /** When it began and when the destination ran, in milliseconds of Unix time. */
+  /** In milliseconds of Unix time: QEMU was asked to, the guest stopped, went on at its destination, all was over. */
   began: number;
+  stopped: number;
+  resumed: number;
   ended: number;
 }
 
@@ -41,8 +43,8 @@ export async function move(source: Guest, options: GuestOptions, to: Station): P
   const info = await source.migrate(arriving.incoming);
   if (info.status !== "completed")
     throw new Error(`the migration ${info.status}: ${info["error-desc"] ?? ""}`);
-  await until("the guest to run at its destination", () =>
-    guest.qmp.events.some((e) => e.event === "RESUME"),
-  );
-  return { guest, info, left: await source.quit(), began, ended: Date.now() };
+  const at = (qemu: Guest, name: string) => qemu.qmp.events.findLast(({ event }) => event === name)?.time;
+  const resumed = await until("the guest to run at its destination", () => at(guest, "RESUME"));
+  const stopped = at(source, "STOP") ?? Number.NaN;
+  return { guest, info, left: await source.quit(), began, stopped, resumed, ended: Date.now() };
 }

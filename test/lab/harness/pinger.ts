@@ -46,15 +46,21 @@ export class Pinger {
     });
   }
 
-  /** Milliseconds between the two successive answers furthest apart, of those that reach into a span of time. */
-  longestGap(from: number, to: number): number {
+  /** The two successive answers furthest apart, of those that reach into a span of time: when they came. */
+  longestPause(from: number, to: number): { last: number; next: number } {
     const times = this.#answers.filter(({ duplicate }) => !duplicate).map(({ time }) => time);
-    let longest = 0;
+    let longest = { last: from, next: from };
     for (let i = 1; i < times.length; i++) {
-      const [before, after] = [times[i - 1]!, times[i]!];
-      if (after > from && before < to) longest = Math.max(longest, after - before);
+      const [last, next] = [times[i - 1]!, times[i]!];
+      if (next > from && last < to && next - last > longest.next - longest.last) longest = { last, next };
     }
     return longest;
+  }
+
+  /** Its length in milliseconds. */
+  longestGap(from: number, to: number): number {
+    const { last, next } = this.longestPause(from, to);
+    return next - last;
   }
 
   /** Ends it; what it counted. */

@@ -5,8 +5,17 @@ interface Waiter {
   reject(error: Error): void;
 }
 
+interface Incoming {
+  event?: string;
+  timestamp?: { seconds: number; microseconds: number };
+  error?: { desc: string };
+  return?: unknown;
+  data?: unknown;
+}
+
 export class Qmp {
-  readonly events: Array<{ event: string; data?: unknown }> = [];
+  /** Times in milliseconds of Unix time. */
+  readonly events: Array<{ event: string; time: number; data?: unknown }> = [];
   readonly #waiting: Waiter[] = [];
   readonly #decoder = new TextDecoder();
   #rest = "";
@@ -44,9 +53,14 @@ export class Qmp {
     for (const line of lines) if (line.trim() !== "") this.#record(JSON.parse(line));
   }
 
-  #record(record: { event?: string; error?: { desc: string }; return?: unknown; data?: unknown }): void {
+  #record(record: Incoming): void {
     if (record.event !== undefined) {
-      this.events.push({ event: record.event, data: record.data });
+      const { seconds, microseconds } = record.timestamp ?? { seconds: 0, microseconds: 0 };
+      this.events.push({
+        event: record.event,
+        time: 1000 * seconds + microseconds / 1000,
+        data: record.data,
+      });
       return;
     }
     const waiter = this.#waiting.shift();
