@@ -1,11 +1,15 @@
 import { flag, value } from "../cli/options.ts";
 import { defineVerb } from "../cli/verb.ts";
+import { discardUnused } from "../daemon/meeting.ts";
 import { parseMetricsAddress } from "../daemon/metrics/metrics-server.ts";
 import { serve } from "../daemon/serve.ts";
+import { passedSockets } from "../daemon/systemd/passed-sockets.ts";
+import { watchdogPeriodMs } from "../daemon/systemd/watchdog.ts";
 import { RUNTIME_DIR } from "./control/options.ts";
 import { bindFirst } from "./serve/bind-first.ts";
 import { DEVICE_OPTIONS, OWN_OPTIONS } from "./serve/device-options.ts";
 import { deviceRequest } from "./serve/device-request.ts";
+import { managerOf } from "./serve/manager.ts";
 import { severalDevices } from "./serve/several-devices.ts";
 
 /** What programs that start back-ends ask for (QEMU docs/interop/vhost-user.rst, "Backend program conventions"). */
@@ -31,8 +35,17 @@ export default defineVerb({
       output.write(JSON.stringify(CAPABILITIES, null, 2) + "\n");
       return 0;
     }
-    const devices = tables.length > 0 ? severalDevices(tables) : [deviceRequest(options)];
-    await bindFirst(tables.length > 0 ? tables.map((table) => table.options) : [options], log);
+    const given = tables.length > 0 ? tables.map((table) => table.options) : [options];
+    const manager = managerOf(given, log);
+    const passed = passedSockets(process.env, process.pid);
+    const devices = tables.length > 0 ? severalDevices(tables, passed) : [deviceRequest(options, passed)];
+    discardUnused(
+      passed,
+      devices.map(({ meeting }) => meeting),
+      manager,
+      log,
+    );
+    await bindFirst(given, log);
     await serve(
       {
         devices,
@@ -40,6 +53,8 @@ export default defineVerb({
         runtimeDirectory: options["runtime-dir"],
         metrics: options.metrics,
         entry: Bun.main,
+        manager,
+        watchdogMs: watchdogPeriodMs(process.env, process.pid),
         signal,
       },
       log,

@@ -9,6 +9,7 @@ import type { DeviceRequest } from "./device-request.ts";
 import { type ServingEnd, ServingThreads } from "./serving-threads.ts";
 import { StateBoard } from "./state/state-board.ts";
 import { TrafficSampler } from "./state/traffic-sampler.ts";
+import type { Watched } from "./systemd/watchdog.ts";
 
 /** Before the first new attempt at a device that has failed; each further one waits twice as long, up to the longest. */
 const FIRST_RETRY_MS = 1000;
@@ -20,7 +21,11 @@ export interface DeviceServiceOptions {
   readonly entry: string;
   readonly log: Log;
   readonly logSettings: LogSettings;
+  /** Where the service manager listens; undefined without one. */
+  readonly managerAddress: string | undefined;
   readonly onReady: (service: DeviceService, where: string, device: string) => void;
+  /** A front-end has come or gone. */
+  readonly onFrontEnd: (service: DeviceService) => void;
   /** It has failed (`service.failure`). What it returns says whether to try again, where that is possible. */
   readonly onFailed: (service: DeviceService) => boolean;
   /** It is over without a failure. */
@@ -33,6 +38,10 @@ export class DeviceService implements ControlledDevice {
   readonly since = performance.now();
   readonly sampler: TrafficSampler = new TrafficSampler(this);
   phase: ServicePhase = "starting";
+  /** How front-ends find it, such as `socket=/run/vm1.sock`, once it was served. */
+  where = "";
+  /** Whether a front-end is connected. */
+  connected = false;
   /** Why it is not served, or was not until now. */
   failure: OperatorError | undefined;
   /** How long until the next attempt; undefined when there will be none. */
@@ -67,6 +76,11 @@ export class DeviceService implements ControlledDevice {
     return this.#threads !== undefined;
   }
 
+  /** What must not hang: its thread, once it serves. While it opens the device, waits there are bounded. */
+  get watched(): Watched | undefined {
+    return this.phase === "serving" ? this.#threads : undefined;
+  }
+
   get hasEnded(): boolean {
     return this.phase === "ended";
   }
@@ -81,7 +95,7 @@ export class DeviceService implements ControlledDevice {
   }
 
   start(): void {
-    const { entry, log, logSettings } = this.options;
+    const { entry, log, logSettings, managerAddress } = this.options;
     const threads = new ServingThreads(this.request, {
       entry,
       log,
@@ -89,8 +103,14 @@ export class DeviceService implements ControlledDevice {
       counters: this.counters,
       board: this.#board,
       faultFd: this.#faultFd,
-      onReady: (where, device) => {
-        if (threads === this.#threads) this.#ready(where, device);
+      managerAddress,
+      onReady: (where, device, kept) => {
+        if (threads === this.#threads) this.#ready(where, device, kept);
+      },
+      onFrontEnd: (connected) => {
+        if (threads !== this.#threads) return;
+        this.connected = connected;
+        this.options.onFrontEnd(this);
       },
     });
     this.#threads = threads;
@@ -121,8 +141,17 @@ export class DeviceService implements ControlledDevice {
     this.#threads?.removeSocket();
   }
 
-  #ready(where: string, device: string): void {
+  #ready(where: string, device: string, kept: number | undefined): void {
     this.phase = "serving";
+    this.where = where;
+    // A new attempt goes on with the socket that stays; one that was taken over for good is closed by then.
+    if (this.meeting.role === "server") {
+      const { inherited: _taken, ...meeting } = this.meeting;
+      this.request = {
+        ...this.request,
+        meeting: kept === undefined ? meeting : { ...meeting, inherited: kept },
+      };
+    }
     this.failure = undefined;
     this.#readyAt = performance.now();
     this.options.onReady(this, where, device);
@@ -130,6 +159,7 @@ export class DeviceService implements ControlledDevice {
 
   #settle({ failure, died }: ServingEnd): void {
     this.#threads = undefined;
+    this.connected = false;
     // What the old one shows is no longer so, and a thread that died may have left it half written.
     this.#board = new StateBoard();
     if (!failure) {

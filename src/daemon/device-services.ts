@@ -4,6 +4,7 @@ import { OperatorError } from "../hw/operator-error.ts";
 import type { DeviceRequest } from "./device-request.ts";
 import { DeviceService } from "./device-service.ts";
 import { subjectLog } from "./subject-log.ts";
+import type { ServiceManager } from "./systemd/service-manager.ts";
 
 /** How long a stop may take before the process ends all the same; the kernel then frees and resets the devices. */
 const STOP_LIMIT_MS = 900;
@@ -14,6 +15,18 @@ export interface DeviceServicesOptions {
   readonly logSettings: LogSettings;
   /** The program's entry file, which every worker starts again. */
   readonly entry: string;
+  readonly manager: ServiceManager;
+}
+
+export interface DeviceServicesEvents {
+  /** Called with a line once a socket listens, and of several devices once all do or have failed. */
+  readonly onReady: (line: string) => void;
+  /** All devices are served or have failed, and at least one is served. Once. */
+  readonly onAllTried: () => void;
+  /** What is served has changed, or a front-end has come or gone. */
+  readonly onChange: () => void;
+  /** All are about to be stopped. Once. */
+  readonly onStopping: () => void;
 }
 
 /**
@@ -32,9 +45,9 @@ export class DeviceServices {
   #finish: { resolve: () => void; reject: (error: Error) => void } | undefined;
 
   constructor(
-    { devices, entry, logSettings }: DeviceServicesOptions,
+    { devices, entry, logSettings, manager }: DeviceServicesOptions,
     private readonly log: Log,
-    private readonly onReady: (line: string) => void,
+    private readonly events: DeviceServicesEvents,
   ) {
     this.#several = devices.length > 1;
     this.devices = devices.map((request) => {
@@ -43,6 +56,8 @@ export class DeviceServices {
         entry,
         log: this.#several ? subjectLog(log, subject) : log,
         logSettings: this.#several ? { ...logSettings, subject } : logSettings,
+        managerAddress: manager.address,
+        onFrontEnd: () => events.onChange(),
         onReady: (service, where, device) => this.#ready(service, where, device),
         onFailed: (service) => this.#failed(service),
         onEnded: () => this.#look(),
@@ -69,6 +84,7 @@ export class DeviceServices {
   stop(): void {
     if (this.#stopping) return;
     this.#stopping = true;
+    this.events.onStopping();
     for (const service of this.devices) service.stop();
     setTimeout(() => {
       for (const service of this.devices.filter(isActive)) {
@@ -82,7 +98,7 @@ export class DeviceServices {
   }
 
   #ready(service: DeviceService, where: string, device: string): void {
-    if (!this.#announced) this.onReady(`READY ${where} device=${device}`);
+    if (!this.#announced) this.events.onReady(`READY ${where} device=${device}`);
     else this.log.info(`${service.name}: served, ${where}`);
     this.#told.delete(service);
     this.#look();
@@ -123,8 +139,9 @@ export class DeviceServices {
     } else if (!this.#announced && this.devices.every(({ phase }) => phase !== "starting")) {
       this.#announced = true;
       const served = this.devices.length - failed.length;
-      if (this.#several) this.onReady(`READY devices=${served} failed=${failed.length}`);
-    }
+      if (this.#several) this.events.onReady(`READY devices=${served} failed=${failed.length}`);
+      this.events.onAllTried();
+    } else this.events.onChange();
   }
 
   #noneServed(failed: readonly DeviceService[]): OperatorError {

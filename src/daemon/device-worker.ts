@@ -9,8 +9,10 @@ import { FrontEndServer } from "../vhost-user/listener.ts";
 import { CommandInbox } from "./command-inbox.ts";
 import { GuestMoves } from "./guest-moves.ts";
 import { type DeviceWorkerData, toPlain, type WorkerReport } from "./messages.ts";
+import { Pulse } from "./pulse.ts";
 import { ServedDevice } from "./served-device.ts";
 import { DeviceWatch } from "./state/device-watch.ts";
+import { KEPT_SOCKET, ServiceManager } from "./systemd/service-manager.ts";
 import { workerCommands } from "./worker-commands.ts";
 
 /**
@@ -50,6 +52,7 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
 
   const counters = new Counters(data.counters);
   const watch = new DeviceWatch(data.board);
+  const pulse = new Pulse(data.pulse);
   const served = ServedDevice.open(data.target, {
     ...data,
     loop,
@@ -58,7 +61,10 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
     onChange: watch.touch,
     mappingTime: watch.mappingTime,
     relayThreads,
-    shouldStop: () => isReady(data.stopFd, POLLIN),
+    shouldStop: () => {
+      pulse.beat();
+      return isReady(data.stopFd, POLLIN);
+    },
   });
   cleanup.push(() => served.close());
 
@@ -69,6 +75,8 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
     counters,
     onChange: watch.touch,
     onRefused: watch.onRefused,
+    onConnect: () => report({ event: "front-end", connected: true }),
+    onDisconnect: () => report({ event: "front-end", connected: false }),
     onEnd: () => loop.stop(),
   });
   cleanup.push(() => server.close());
@@ -78,16 +86,20 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
     data.commands as MessagePort,
     data.commandFd,
     loop,
-    watch.around(workerCommands(server, moves)),
+    { ...watch.around(workerCommands(server, moves)), ping: () => null },
     report,
   );
   cleanup.push(() => inbox.close());
   const { meeting } = data;
-  if (meeting.role === "server") server.listen(meeting.path, meeting);
-  else if (meeting.role === "fd") server.listenFd(meeting.fd);
+  if (meeting.role === "server") {
+    server.listen(meeting.path, meeting);
+    // Here, where nobody can close the socket meanwhile.
+    if (meeting.store) new ServiceManager(data.managerAddress, log).keep(server.listeningFd!, KEPT_SOCKET);
+  } else if (meeting.role === "fd") server.listenFd(meeting.fd);
   else server.connect(meeting.path);
   watch.start(loop, log, served, server);
   const where = meeting.role === "fd" ? `fd=${meeting.fd}` : `socket=${meeting.path}`;
-  report({ event: "ready", where, device: served.name });
+  const kept = meeting.role === "server" && meeting.keep ? server.listeningFd : undefined;
+  report({ event: "ready", where, device: served.name, kept });
   loop.run();
 }

@@ -7,7 +7,7 @@ export class LeftSocket {
   #file: { readonly ino: number; readonly dev: number } | undefined;
 
   constructor(meeting: Meeting) {
-    this.#path = meeting.role === "server" ? meeting.path : undefined;
+    this.#path = meeting.role === "server" && !meeting.keep ? meeting.path : undefined;
   }
 
   /** The thread listens: the file that is there now is its own. */

@@ -7,11 +7,17 @@ import type { SimOptions } from "../hw/sim/sim-options.ts";
 import type { DoorbellPolicy } from "../vdpa/doorbells.ts";
 import type { RelayLink } from "../vdpa/relay-threads/link.ts";
 import type { DatapathPolicy } from "../vdpa/ring.ts";
-import type { SocketAccess } from "../vhost-user/socket-file.ts";
+import type { SocketAccess, SocketKeeping } from "../vhost-user/socket-file.ts";
 
 /** Where the front-end is met. */
 export type Meeting =
-  | ({ readonly role: "server"; readonly path: string } & SocketAccess)
+  | ({
+      readonly role: "server";
+      readonly path: string;
+      /** Leave the socket with the service manager. */
+      readonly store?: boolean;
+    } & SocketAccess &
+      SocketKeeping)
   | { readonly role: "fd"; readonly fd: number }
   | { readonly role: "client"; readonly path: string };
 
@@ -44,6 +50,10 @@ export interface DeviceWorkerData {
   readonly counters: SharedArrayBuffer;
   /** Memory of a StateBoard. */
   readonly board: SharedArrayBuffer;
+  /** Memory of a Pulse. */
+  readonly pulse: SharedArrayBuffer;
+  /** Where the service manager listens; undefined without one. */
+  readonly managerAddress: string | undefined;
   readonly log: LogSettings;
 }
 
@@ -70,6 +80,8 @@ export type WorkerData = DeviceWorkerData | SimWorkerData | RelayWorkerData;
 
 /** What the main thread asks of the serving thread. */
 export type WorkerCommand =
+  /** Nothing but the answer, which comes when the thread's loop comes round. */
+  | { readonly id: number; readonly op: "ping" }
   /** Keeps all rings relayed, so that what the device writes can be logged at once; or no longer. */
   | { readonly id: number; readonly op: "hold"; readonly relay: boolean }
   /**
@@ -81,7 +93,14 @@ export type WorkerCommand =
 /** What the serving thread tells the main thread. */
 export type WorkerReport =
   | { readonly event: "answer"; readonly id: number; readonly result?: unknown; readonly error?: PlainError }
-  | { readonly event: "ready"; readonly where: string; readonly device: string }
+  | {
+      readonly event: "ready";
+      readonly where: string;
+      readonly device: string;
+      /** The listening socket where it outlives the thread: it is the main thread's then. */
+      readonly kept: number | undefined;
+    }
+  | { readonly event: "front-end"; readonly connected: boolean }
   | { readonly event: "failed"; readonly error: PlainError }
   | { readonly event: "stopped" };
 

@@ -6,6 +6,8 @@ import { runtimeDirectory } from "./control/runtime-directory.ts";
 import { DeviceServices, type DeviceServicesOptions } from "./device-services.ts";
 import { type MetricsAddress, type MetricsServer, serveMetrics } from "./metrics/metrics-server.ts";
 import { prometheusText } from "./metrics/prometheus-text.ts";
+import { ServiceState } from "./systemd/service-state.ts";
+import { Watchdog } from "./systemd/watchdog.ts";
 
 /** What this process serves. */
 export interface ServeRequest extends DeviceServicesOptions {
@@ -13,6 +15,8 @@ export interface ServeRequest extends DeviceServicesOptions {
   readonly runtimeDirectory: string | undefined;
   /** Where metrics are served; nowhere when undefined. */
   readonly metrics: MetricsAddress | undefined;
+  /** After which time the service manager ends a process that says nothing; undefined where it does not watch. */
+  readonly watchdogMs: number | undefined;
   /** Aborted when the operator interrupts. */
   readonly signal: AbortSignal;
 }
@@ -23,7 +27,21 @@ export interface ServeRequest extends DeviceServicesOptions {
  * @param onReady called with a line once a socket listens, and of several devices once all do or have failed
  */
 export async function serve(request: ServeRequest, log: Log, onReady: (line: string) => void): Promise<void> {
-  const services = new DeviceServices(request, log, onReady);
+  const { manager, watchdogMs } = request;
+  const services = new DeviceServices(request, log, {
+    onReady,
+    onAllTried: () => {
+      state.ready();
+      if (watchdogMs !== undefined) watchdog.start(watchdogMs);
+    },
+    onChange: () => state.changed(),
+    onStopping: () => state.stopping(),
+  });
+  const state = new ServiceState(manager, services.devices);
+  const watchdog = new Watchdog(
+    () => services.devices.flatMap(({ watched }) => watched ?? []),
+    () => manager.tell({ WATCHDOG: 1 }),
+  );
   const operations = new ControlOperations(services.devices);
   // Before anything that would have to be undone when the address can not be had.
   const metrics = request.metrics && startMetrics(request.metrics, operations, log);
@@ -36,7 +54,12 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
   request.signal.addEventListener("abort", stop, { once: true });
   try {
     await services.run();
+    state.stopping();
+  } catch (error) {
+    state.failed(messageOf(error));
+    throw error;
   } finally {
+    watchdog.close();
     process.off("SIGUSR2", switchFaults);
     process.off("SIGTERM", stop);
     request.signal.removeEventListener("abort", stop);

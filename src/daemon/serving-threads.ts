@@ -12,7 +12,9 @@ import { CommandChannel } from "./command-channel.ts";
 import type { DeviceRequest } from "./device-request.ts";
 import { LeftSocket } from "./left-socket.ts";
 import { fromPlain, type Target, type WorkerData, type WorkerReport } from "./messages.ts";
+import { Pulse } from "./pulse.ts";
 import type { StateBoard } from "./state/state-board.ts";
+import type { Watched } from "./systemd/watchdog.ts";
 
 /** What the threads of a device get from the main thread besides the request. */
 export interface ThreadsContext {
@@ -24,8 +26,11 @@ export interface ThreadsContext {
   readonly board: StateBoard;
   /** Eventfd that switches what the simulated device does wrong. */
   readonly faultFd: number;
-  /** The socket listens. */
-  readonly onReady: (where: string, device: string) => void;
+  /** Where the service manager listens; undefined without one. */
+  readonly managerAddress: string | undefined;
+  /** The socket listens. `kept` is its fd where it outlives the threads. */
+  readonly onReady: (where: string, device: string, kept: number | undefined) => void;
+  readonly onFrontEnd: (connected: boolean) => void;
 }
 
 /** How the service of a device ended. */
@@ -37,11 +42,12 @@ export interface ServingEnd {
 }
 
 /** The threads that serve one device, from their start to their end. The main thread's side of them. */
-export class ServingThreads {
+export class ServingThreads implements Watched {
   readonly channel = new CommandChannel();
   /** Settled once the device is given back, or a thread has died. */
   readonly ended: Promise<ServingEnd>;
   readonly #stopFd = createEventfd();
+  readonly #pulse = new Pulse();
   readonly #socket: LeftSocket;
   #gone = false;
 
@@ -56,6 +62,14 @@ export class ServingThreads {
   /** Asks the threads to give everything back and end. */
   stop(): void {
     if (!this.#gone) signalEventfd(this.#stopFd);
+  }
+
+  ping(): Promise<unknown> {
+    return this.channel.ask({ op: "ping" });
+  }
+
+  beats(): number {
+    return this.#pulse.beats;
   }
 
   /** Removes the socket that threads which have died, or do not end, have left. */
@@ -79,10 +93,11 @@ export class ServingThreads {
       const worker = this.#startDevice(target, relayLinks);
       worker.on("message", (report: WorkerReport) => {
         if (report.event === "answer") this.channel.settle(report);
+        else if (report.event === "front-end") this.context.onFrontEnd(report.connected);
         else if (report.event === "failed") failure = fromPlain(report.error);
         else if (report.event === "ready") {
           this.#socket.note();
-          this.context.onReady(report.where, report.device);
+          this.context.onReady(report.where, report.device, report.kept);
         } else {
           stopped = true;
           this.channel.end(failure ?? new OperatorError(`${this.request.name} is no longer served`));
@@ -134,7 +149,7 @@ export class ServingThreads {
 
   #startDevice(target: Target, relayLinks: ReturnType<typeof createRelayLink>[]): Worker {
     const { meeting, queuePairs, featuresMask, doorbells, datapath, force } = this.request;
-    const { counters, board, logSettings } = this.context;
+    const { counters, board, managerAddress, logSettings } = this.context;
     return this.#spawn(
       {
         role: "device",
@@ -151,6 +166,8 @@ export class ServingThreads {
         force,
         counters: counters.memory,
         board: board.memory,
+        pulse: this.#pulse.memory,
+        managerAddress,
         log: logSettings,
       },
       [this.channel.remotePort],

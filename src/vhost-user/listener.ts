@@ -8,7 +8,7 @@ import { type CounterSink, FrontEnd, type FrontEndContext } from "./front-end.ts
 import { RetryTimer } from "./retry-timer.ts";
 import type { Session } from "./session.ts";
 import { describeSession, type FrontEndState } from "./session-state.ts";
-import { type SocketAccess, SocketFile } from "./socket-file.ts";
+import { type SocketAccess, SocketFile, type SocketKeeping } from "./socket-file.ts";
 
 export interface FrontEndServerOptions extends Readonly<Omit<FrontEndContext, "counters">> {
   readonly counters?: CounterSink | undefined;
@@ -82,8 +82,13 @@ export class FrontEndServer {
     else this.#context.device.holdInRelay(on);
   }
 
+  /** The listening socket, which stays ours; undefined where there is none. */
+  get listeningFd(): number | undefined {
+    return this.#listenFd < 0 ? undefined : this.#listenFd;
+  }
+
   /** Listens on a path. A file that a dead process left there is replaced, anything else refused. */
-  listen(path: string, access: SocketAccess = {}): void {
+  listen(path: string, access: SocketAccess & SocketKeeping = {}): void {
     this.#socketFile = SocketFile.listen(path, access);
     this.#startListening(this.#socketFile.fd);
   }

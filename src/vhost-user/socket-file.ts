@@ -1,6 +1,6 @@
 import { chmodSync, chownSync, lstatSync, type Stats, unlinkSync } from "node:fs";
 import { isErrno } from "../hw/ffi/errno.ts";
-import { closeFd } from "../hw/ffi/fd.ts";
+import { closeFd, setNonBlocking } from "../hw/ffi/fd.ts";
 import { connectUnix, listenUnix, SUN_PATH_MAX } from "../hw/ffi/unix-socket.ts";
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
 
@@ -11,6 +11,14 @@ export interface SocketAccess {
   readonly gid?: number | undefined;
 }
 
+/** How a socket lives on when this process ends. */
+export interface SocketKeeping {
+  /** A socket that already listens there, which somebody opened or kept for us. Taken over once it is listened on. */
+  readonly inherited?: number | undefined;
+  /** Leave the file and the socket on `close`: they outlive this listener, and front-ends may queue up there. */
+  readonly keep?: boolean | undefined;
+}
+
 /** A listening socket with its file. The file is removed on `close` only while it is still this one. */
 export class SocketFile {
   private constructor(
@@ -19,23 +27,28 @@ export class SocketFile {
     readonly fd: number,
     private readonly inode: number,
     private readonly device: number,
+    private readonly keep: boolean,
   ) {}
 
   /** Takes the path over from a process that is gone, never from one that listens, nor from another kind of file. */
-  static listen(path: string, access: SocketAccess): SocketFile {
+  static listen(path: string, access: SocketAccess & SocketKeeping): SocketFile {
     checkLength(path);
-    removeStale(path);
-    const fd = listenPrivately(path);
+    const { inherited, keep = false } = access;
+    if (inherited === undefined) removeStale(path);
+    else setNonBlocking(inherited);
+    const fd = inherited ?? listenPrivately(path);
     try {
       const { ino, dev, uid, gid } = lstatSync(path);
       if (access.uid !== undefined || access.gid !== undefined) {
         chownSync(path, access.uid ?? uid, access.gid ?? gid);
       }
       if (access.mode !== undefined) chmodSync(path, access.mode);
-      return new SocketFile(path, fd, ino, dev);
+      return new SocketFile(path, fd, ino, dev, keep);
     } catch (error) {
-      closeFd(fd);
-      unlinkSync(path);
+      if (inherited === undefined) {
+        closeFd(fd);
+        unlinkSync(path);
+      }
       throw new OperatorError(`owner and mode of socket ${path}`, {
         why: messageOf(error),
         remedy: "run as root, or choose a group that this user is a member of",
@@ -46,6 +59,7 @@ export class SocketFile {
   }
 
   close(): void {
+    if (this.keep) return;
     closeFd(this.fd);
     const now = fileAt(this.path);
     if (now?.ino === this.inode && now.dev === this.device) unlinkSync(this.path);

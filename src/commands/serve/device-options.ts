@@ -21,6 +21,7 @@ export const DEVICE_OPTIONS = {
   "socket-mode": value("MODE", octalMode, "permissions of the socket, for example 0660"),
   "socket-owner": value("USER", text, "owner of the socket, a name or number"),
   "socket-group": value("GROUP", text, "group of the socket, a name or number"),
+  "keep-socket": flag("leave the socket with the service manager, so that it stays across restarts"),
   queues: value("N", integer(1, 128), "the most queue pairs to offer"),
   "features-mask": value("MASK", mask64, "virtio feature bits that may be offered"),
   doorbell: value(

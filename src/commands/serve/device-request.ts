@@ -1,14 +1,16 @@
 import type { DeviceRequest } from "../../daemon/device-request.ts";
 import { meetingOf } from "../../daemon/meeting.ts";
+import type { PassedSocket } from "../../daemon/systemd/passed-sockets.ts";
 import { OperatorError } from "../../hw/operator-error.ts";
 import { orderFaults } from "../../hw/sim/fault-switch.ts";
 import type { DeviceOptions } from "./device-options.ts";
 
 /**
  * One device as it is to be served.
+ * @param passed sockets of the service manager that may be meant for it
  * @throws OperatorError (usage) for options that do not go together
  */
-export function deviceRequest(options: DeviceOptions): DeviceRequest {
+export function deviceRequest(options: DeviceOptions, passed: readonly PassedSocket[] = []): DeviceRequest {
   if ((options.pci === undefined) === !options.sim) {
     throw new OperatorError("which device is to be served?", {
       why: options.sim ? "--pci and --sim exclude each other" : "neither --pci nor --sim is given",
@@ -33,7 +35,7 @@ export function deviceRequest(options: DeviceOptions): DeviceRequest {
   return {
     name: options.pci ?? "sim",
     device: options.pci === undefined ? simulated(options) : { bdf: options.pci },
-    meeting: meetingOf(options),
+    meeting: meetingOf(options, passed),
     queuePairs: options.queues,
     featuresMask: options["features-mask"] ?? ~0n,
     doorbells: options.doorbell ?? "auto",

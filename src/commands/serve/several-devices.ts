@@ -1,16 +1,25 @@
 import { resolve } from "node:path";
 import type { TableValues } from "../../cli/verb.ts";
 import type { DeviceRequest } from "../../daemon/device-request.ts";
+import type { PassedSocket } from "../../daemon/systemd/passed-sockets.ts";
 import { OperatorError } from "../../hw/operator-error.ts";
 import type { DEVICE_OPTIONS } from "./device-options.ts";
 import { deviceRequest } from "./device-request.ts";
 
 /**
  * The devices that the tables of a configuration file describe. Several simulated ones are `sim0`, `sim1` and so on.
+ * @param passed sockets of the service manager. An only device gets them as on the command line; of several, each the
+ *   one that is bound to its `socket`
  * @throws OperatorError (usage) that names the table, also when two tables share a device, a socket or an fd
  */
-export function severalDevices(tables: readonly TableValues<typeof DEVICE_OPTIONS>[]): DeviceRequest[] {
-  const requests = tables.map(({ where, options }) => at(where, () => deviceRequest(options)));
+export function severalDevices(
+  tables: readonly TableValues<typeof DEVICE_OPTIONS>[],
+  passed: readonly PassedSocket[] = [],
+): DeviceRequest[] {
+  const requests = tables.map(({ where, options }) => {
+    const its = passed.filter(({ path }) => path !== undefined && path === options.socket);
+    return at(where, () => deviceRequest(options, tables.length === 1 ? passed : its));
+  });
   const seen = new Map<string, string>();
   for (const [i, request] of requests.entries()) {
     const { where } = tables[i]!;

@@ -22,10 +22,16 @@ export interface DaemonOptions {
   readonly ready?: RegExp;
   /** Instead of `--socket PATH` with a path of our own. */
   readonly meeting?: readonly string[];
-  /** Fd that the daemon finds as number 3. */
-  readonly fd?: number;
+  /** Fd that the daemon finds as number 3, or those from 3 on. */
+  readonly fd?: number | readonly number[];
   /** Where its control socket goes; a directory of its own when undefined. */
   readonly runtimeDirectory?: string;
+  /** Further variables of its environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Started as by socket activation, with the fd that `fd` gives: LISTEN_PID is the daemon's. */
+  readonly activated?: boolean;
+  /** Where `--socket` is, when not in a directory of its own. */
+  readonly socketPath?: string;
   /** Most open files the daemon may have. */
   readonly maxFiles?: number;
 }
@@ -72,14 +78,15 @@ export class Daemon {
   static async start(options: DaemonOptions = {}): Promise<Daemon> {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: scripts/build makes it`);
     const directory = mkdtempSync(join(tmpdir(), "vdpactl-"));
-    const socketPath = join(directory, "vhost.sock");
+    const socketPath = options.socketPath ?? join(directory, "vhost.sock");
     const runtimeDirectory = options.runtimeDirectory ?? join(directory, "run");
     const meeting = options.meeting ?? ["--socket", socketPath];
     const command = [BINARY, "serve", ...(options.device ?? ["--sim"]), ...meeting, ...(options.args ?? [])];
     if (options.maxFiles) command.unshift("prlimit", `--nofile=${options.maxFiles}`);
+    if (options.activated) command.unshift("sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh");
     const child = spawn(command[0]!, command.slice(1), {
-      env: { ...ENVIRONMENT, VDPACTL_RUNTIME_DIR: runtimeDirectory },
-      stdio: ["ignore", "pipe", "pipe", ...(options.fd === undefined ? [] : [options.fd])],
+      env: { ...ENVIRONMENT, ...options.env, VDPACTL_RUNTIME_DIR: runtimeDirectory },
+      stdio: ["ignore", "pipe", "pipe", ...[options.fd ?? []].flat()],
     });
     const daemon = new Daemon(child, directory, socketPath, runtimeDirectory);
     try {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { type MessagePort, Worker } from "node:worker_threads";
 import { CommandChannel } from "../../../src/daemon/command-channel.ts";
 import { type DeviceWorkerData, fromPlain, type WorkerReport } from "../../../src/daemon/messages.ts";
+import { Pulse } from "../../../src/daemon/pulse.ts";
 import { StateBoard } from "../../../src/daemon/state/state-board.ts";
 import { createEventfd, signalEventfd } from "../../../src/hw/ffi/eventfd.ts";
 import { closeFd } from "../../../src/hw/ffi/fd.ts";
@@ -80,6 +81,8 @@ export class ServedSim {
       force: true,
       counters: new Counters().memory,
       board: new StateBoard().memory,
+      pulse: new Pulse().memory,
+      managerAddress: undefined,
       log: { level: "quiet", color: false, journald: false },
     };
     const transferList = [channel.remotePort as MessagePort];

@@ -34,6 +34,8 @@ test("after a move, a new attempt is for the device that the guest moved to", as
       entry: ENTRY,
       log: new CollectedLog(),
       logSettings: QUIET,
+      managerAddress: undefined,
+      onFrontEnd: () => {},
       onReady: () => {},
       onFailed: ({ failure }) => failures.push(failure!.message) < 2,
       onEnded: () => {},

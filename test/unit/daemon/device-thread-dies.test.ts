@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DeviceRequest } from "../../../src/daemon/device-request.ts";
 import { serve } from "../../../src/daemon/serve.ts";
+import { ServiceManager } from "../../../src/daemon/systemd/service-manager.ts";
 import { connectGuest } from "../../support/front-end/guest.ts";
 import { exchange, trafficProblem } from "../../support/front-end/traffic.ts";
 import { eventually } from "../../support/front-end/wait.ts";
@@ -36,6 +37,8 @@ test("a serving thread that dies takes its socket with it, and nothing of the ot
       runtimeDirectory: directory,
       metrics: undefined,
       logSettings: { level: "quiet", color: false, journald: false },
+      manager: new ServiceManager(undefined, log),
+      watchdogMs: undefined,
       entry: join(import.meta.dir, "dying-device-entry.ts"),
       signal: interrupt.signal,
     },

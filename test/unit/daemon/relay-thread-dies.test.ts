@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { serve } from "../../../src/daemon/serve.ts";
+import { ServiceManager } from "../../../src/daemon/systemd/service-manager.ts";
 import { OperatorError } from "../../../src/hw/operator-error.ts";
 import { connectGuest } from "../../support/front-end/guest.ts";
 import { exchange } from "../../support/front-end/traffic.ts";
@@ -35,6 +36,8 @@ test("a relay thread that dies ends the service with an error that names it", as
       runtimeDirectory: directory,
       metrics: undefined,
       logSettings: { level: "quiet", color: false, journald: false },
+      manager: new ServiceManager(undefined, new CollectedLog()),
+      watchdogMs: undefined,
       entry: join(import.meta.dir, "dying-relay-entry.ts"),
       signal: interrupt.signal,
     },

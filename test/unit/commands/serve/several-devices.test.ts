@@ -16,6 +16,7 @@ const NOTHING: DeviceOptions = {
   "socket-mode": undefined,
   "socket-owner": undefined,
   "socket-group": undefined,
+  "keep-socket": false,
   queues: undefined,
   "features-mask": undefined,
   doorbell: undefined,
@@ -61,6 +62,23 @@ test("several simulated devices are numbered", () => {
     tables({ sim: true, socket: "/a" }, { pci: A, socket: "/b" }, { sim: true, socket: "/c" }),
   );
   expect(devices.map(({ name }) => name)).toEqual(["sim0", A, "sim1"]);
+});
+
+test("of several devices, each gets the passed socket that is bound to its path", () => {
+  const passed = [
+    { fd: 7, name: "x.socket", path: import.meta.path },
+    { fd: 8, name: "y.socket", path: undefined },
+  ];
+  const two = tables({ pci: A, socket: "/a" }, { pci: B, socket: import.meta.path });
+  expect(severalDevices(two, passed).map(({ meeting }) => meeting)).toEqual([
+    expect.not.objectContaining({ inherited: expect.anything() }),
+    expect.objectContaining({ role: "server", inherited: 7, keep: true, store: false }),
+  ]);
+  const [only] = severalDevices(tables({ pci: A }), passed.slice(1));
+  expect(only!.meeting).toEqual({ role: "fd", fd: 8 });
+  expect(() => severalDevices(tables({ pci: A, socket: "/a" }, { pci: B }), passed)).toThrow(
+    "table 2: where is the front-end?",
+  );
 });
 
 test.each([
