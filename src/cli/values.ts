@@ -32,15 +32,16 @@ export function octalMode(given: string): number {
   return Number.parseInt(given, 8);
 }
 
-/** One of the given words. */
-export const oneOf =
-  <const T extends string>(...words: readonly T[]) =>
-  (given: string): T => {
+/** One of the given words, which completions and manual pages find beside the parser. */
+export const oneOf = <const T extends string>(...words: readonly T[]) => {
+  const parse = (given: string): T => {
     const found = words.find((word) => word === given);
     if (found !== undefined) return found;
     const near = nearest(given, words);
     throw invalid(given, `one of ${words.join(", ")} is needed`, near && `write ${near}`);
   };
+  return Object.assign(parse, { words });
+};
 
 /** A number from `min` to `max`, with or without a fraction. */
 export const decimal =
