@@ -13,6 +13,8 @@ export interface GuestOptions {
   pairs?: number;
   packed?: boolean;
   mebibytes?: number;
+  /** Memory modules that can be plugged in while it runs (`plugMemory`). */
+  slots?: number;
   /** More options of the NIC, such as "host_mtu=1400". */
   nic?: string;
   /** Instead of booting, take over the guest that migrates to this address, such as "unix:/tmp/migration.sock". */
@@ -63,10 +65,11 @@ export class Guest {
     const mebibytes = options.mebibytes ?? 96;
     const size = `${mebibytes}M`;
     freeHugepages(Math.ceil(mebibytes / 2));
+    const room = options.slots ? `,slots=${options.slots},maxmem=1G` : "";
     const monitor = `/tmp/${options.name}.qmp`;
     const program = new Program(options.name, [
       ...["qemu-system-x86_64", "-M", "pc", "-nodefaults", "-no-user-config", "-display", "none"],
-      ...["-accel", "tcg,thread=multi,tb-size=128", "-cpu", "qemu64", "-m", size],
+      ...["-accel", "tcg,thread=multi,tb-size=128", "-cpu", "qemu64", "-m", size + room],
       // For a machine that can have one CPU only, TCG leaves memory barriers out. The guest would then now and then
       // miss that the device sleeps, and not kick it: the device is another process here.
       ...["-smp", "1,maxcpus=2"],
@@ -86,6 +89,15 @@ export class Guest {
     const guest = new Guest(program, await Qmp.connect(monitor));
     if (options.incoming === undefined) await guest.up();
     return guest;
+  }
+
+  /** Plugs a memory module in, which QEMU tells the back-end of at once, whether the guest uses it or not. */
+  async plugMemory(id: string, mebibytes: number): Promise<void> {
+    freeHugepages(mebibytes / 2);
+    const memory = { share: true, hugetlb: true, hugetlbsize: 2 << 20, size: mebibytes << 20 };
+    const backend = { "qom-type": "memory-backend-memfd", id: `${id}-memory`, ...memory };
+    await this.qmp.execute("object-add", backend);
+    await this.qmp.execute("device_add", { driver: "pc-dimm", id, memdev: `${id}-memory` });
   }
 
   /** Waits for the shell, after power-on and after each reboot. */
