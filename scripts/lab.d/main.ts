@@ -11,10 +11,11 @@ import { shell } from "./shell.ts";
 const HELP = `The virtual lab: VMs with an IOMMU and virtio NICs, in which vdpactl meets real VFIO.
 
   scripts/lab build                     build the VM, its kernel and the nested guest, once
-  scripts/lab run [SCENARIO…]           run scenarios (all of them when none is named) and count their checks
+  scripts/lab run [SCENARIO…]           run scenarios (all but the extended ones when none is named) and count their checks
   scripts/lab list                      the scenarios
   scripts/lab shell [SCENARIO]          a prompt in that scenario's VM (default: lab-smoke)
 
+  --all         run without names: the extended scenarios too, which take long
   --jobs N      VMs that run has at a time (default: 1)
   --logs DIR    where run puts the complete logs (default: below the cache)
   -h, --help    this text
@@ -34,7 +35,12 @@ function parse(args: string[]) {
     return parseArgs({
       args,
       allowPositionals: true,
-      options: { logs: { type: "string" }, jobs: { type: "string" }, help: { type: "boolean", short: "h" } },
+      options: {
+        logs: { type: "string" },
+        jobs: { type: "string" },
+        all: { type: "boolean" },
+        help: { type: "boolean", short: "h" },
+      },
     });
   } catch (error) {
     throw new LabError((error as Error).message, 2);
@@ -59,7 +65,7 @@ async function main(args: string[]): Promise<number> {
       say(`lab: everything is built in ${cache}`);
       return 0;
     case "run":
-      return run(names, { logs: values.logs, jobs: jobsOf(values.jobs ?? "1") });
+      return run(names, { logs: values.logs, all: values.all === true, jobs: jobsOf(values.jobs ?? "1") });
     case "list":
       await list();
       return 0;

@@ -14,16 +14,19 @@ const print = (line: string) => console.log(line);
 
 export interface RunOptions {
   readonly logs: string | undefined;
+  /** Without names: extended scenarios too. */
+  readonly all: boolean;
   /** VMs at a time. With several, a scenario's lines come together once it has ended. */
   readonly jobs: number;
 }
 
 /** Returns the exit code. */
-export async function run(names: string[], { logs, jobs }: RunOptions): Promise<number> {
+export async function run(names: string[], { logs, all, jobs }: RunOptions): Promise<number> {
   const chosen = names.length > 0 ? names : scenarioNames();
-  const scenarios = await Promise.all(
+  const known = await Promise.all(
     chosen.map(async (name) => ({ name, scenario: await scenarioNamed(name) })),
   );
+  const scenarios = known.filter(({ scenario }) => names.length > 0 || all || scenario.extended !== true);
   const parts = await everything();
   if (scenarios.some(({ scenario }) => scenario.usesVdpactl)) await binary();
   const folder = logs === undefined ? newLogFolder() : resolve(logs);
@@ -53,6 +56,8 @@ export async function run(names: string[], { logs, jobs }: RunOptions): Promise<
     }
   };
   await Promise.all(Array.from({ length: jobs }, lane));
+  const left = known.filter((one) => !scenarios.includes(one)).map(({ name }) => name);
+  if (left.length > 0) say(`lab: not run without --all: ${left.join(", ")}`);
   say(`lab: complete logs are in ${folder}`);
   print(`${passed} passed, ${failed} failed`);
   return failed === 0 && passed > 0 ? 0 : 1;

@@ -6,6 +6,7 @@ import { loadVfioWithIommufd } from "./harness/vfio.ts";
 export default scenario({
   summary: "the contract suite of test/contract against a real device, through iommufd",
   usesVdpactl: false,
+  extended: true,
   vm: contractVm,
   async run(lab) {
     await loadVfioWithIommufd();

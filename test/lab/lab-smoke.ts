@@ -111,6 +111,7 @@ async function nestedGuest(lab: Lab): Promise<void> {
 export default scenario({
   summary: "the lab itself: IOMMU groups, DPDK over vhost-user and VFIO, wires, a nested guest",
   usesVdpactl: false,
+  extended: true,
   vm: {
     devices: [
       { kind: "nic", name: "left", wire: "short" },

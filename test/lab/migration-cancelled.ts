@@ -125,6 +125,7 @@ export default scenario({
   summary:
     "a cancelled migration: stop, reload and reboot meanwhile, back to direct mode, and the next one succeeds",
   usesVdpactl: true,
+  extended: true,
   timeoutSeconds: 2400,
   vm: {
     devices: [

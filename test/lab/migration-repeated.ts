@@ -101,6 +101,7 @@ async function thereAndBack(
 export default scenario({
   summary: "a guest goes there and back ten times between two vdpactls under traffic, and nothing grows",
   usesVdpactl: true,
+  extended: true,
   timeoutSeconds: 2400,
   vm: {
     devices: [

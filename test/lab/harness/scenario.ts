@@ -8,6 +8,8 @@ export interface Scenario {
   vm: VmShape;
   /** Needs dist/vdpactl. */
   usesVdpactl: boolean;
+  /** Too long for every run of the tests: only when it is named, or with --all. */
+  extended?: boolean;
   /** Generous: a VM that takes longer hangs. */
   timeoutSeconds?: number;
   run(lab: Lab): Promise<void>;
