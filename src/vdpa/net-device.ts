@@ -12,6 +12,7 @@ import { DeviceRun, type DeviceRunOptions } from "./device-run.ts";
 import { offeredToFrontEnd } from "./feature-sets.ts";
 import { describeQueue, type QueueState, type Ring } from "./ring.ts";
 import { describeBase, isFreshBase } from "./ring-base.ts";
+import { requireRelayable } from "./ring-factory.ts";
 import { RingMoves } from "./ring-moves.ts";
 import { RingStarts } from "./ring-starts.ts";
 import type { RingSwitch } from "./switch-times.ts";
@@ -83,6 +84,7 @@ export class VirtioNetDevice implements VdpaDevice {
     this.#log = options.log;
     this.#counters = options.counters;
     this.memory = options.memory;
+    requireRelayable(transport, options.datapath);
     transport.reset();
     const features = transport.deviceFeatures();
     const config = readNetConfig(transport, features);
@@ -94,13 +96,6 @@ export class VirtioNetDevice implements VdpaDevice {
     const traits = { features, pairs: this.#devicePairs, maxQueues: this.maxQueues };
     this.#run = new DeviceRun(transport, traits, options, (ring) => this.#takeBack(ring));
     this.#moves = new RingMoves(this.#run);
-    if (options.datapath === "relay" && !this.#run.factory.canRelay) {
-      throw new OperatorError(`the rings of ${transport.fn.name} can not be relayed`, {
-        why: "it has the legacy register layout, which wants each ring as the guest laid it out",
-        remedy: "leave --datapath out, or give the device its modern layout (disable-modern=off)",
-        kind: "not-ready",
-      });
-    }
     this.#unwatchMemory = this.memory.watch(() => {
       for (const ring of this.#run.rings.values()) ring.rebind();
     });

@@ -1,4 +1,6 @@
+import { OperatorError } from "../hw/operator-error.ts";
 import * as F from "../hw/virtio/features.ts";
+import type { VirtioTransport } from "../hw/virtio/transport.ts";
 import type { RelayLogging } from "../relay/relay.ts";
 import { warmUpRelays } from "../relay/warm-up.ts";
 import { ringTraits } from "./direct-position.ts";
@@ -10,6 +12,19 @@ import type { DeviceLogging, VringConfig } from "./vdpa-device.ts";
 
 /** Whether the relay's code is compiled in this thread, so that a ring's first batch does not wait for it. */
 let warm = false;
+
+/** The legacy layout puts a ring's parts into one piece of memory, so that the device can not see another ring. */
+const isRelayable = (transport: VirtioTransport) => transport.layout === "modern";
+
+/** Refuses a device whose rings are all to be relayed and can not be. */
+export function requireRelayable(transport: VirtioTransport, policy: DatapathPolicy): void {
+  if (policy !== "relay" || isRelayable(transport)) return;
+  throw new OperatorError(`the rings of ${transport.fn.name} can not be relayed`, {
+    why: "it has the legacy register layout, which wants each ring as the guest laid it out",
+    remedy: "leave --datapath out, or give the device its modern layout (disable-modern=off)",
+    kind: "not-ready",
+  });
+}
 
 /** Decides for each ring whether the device works on it itself or on a ring of ours. */
 export class RingFactory {
@@ -27,9 +42,8 @@ export class RingFactory {
     if (policy === "relay") this.warmUp();
   }
 
-  /** The legacy layout puts a ring's parts into one piece of memory, so that the device can not see another ring. */
   get canRelay(): boolean {
-    return this.policy !== "direct" && this.parts.transport.layout === "modern";
+    return this.policy !== "direct" && isRelayable(this.parts.transport);
   }
 
   /** How a ring is to be logged; undefined when it is not. */
