@@ -28,14 +28,18 @@ function layout(kind: NicShape["layout"], iommu: boolean): string[] {
   }
 }
 
-const CONTROLLED = ["vq", "rx", "rx_extra", "vlan", "mac_addr", "guest_offloads"];
+/** What goes with the control queue: without it a device may offer none of these (virtio 1.3 §5.1.3.1). */
+const CONTROL_QUEUE_OFF = [
+  ...["ctrl_vq", "ctrl_rx", "ctrl_rx_extra", "ctrl_vlan", "ctrl_mac_addr", "ctrl_guest_offloads"],
+  "guest_announce",
+].map((name) => `${name}=off`);
 
 function nic(shape: NicShape, index: number, iommu: boolean): string {
   return [
     `virtio-net-pci,id=${shape.name},bus=port${index},netdev=n${index},mac=${macOf(index)},romfile=`,
     `mq=${onOff(pairsOf(shape) > 1)},vectors=${vectorsOf(shape)},packed=${onOff(shape.packed)}`,
     `page-per-vq=${onOff(shape.pagePerVq)}`,
-    ...(shape.controlQueue === false ? CONTROLLED.map((what) => `ctrl_${what}=off`) : []),
+    ...(shape.controlQueue === false ? CONTROL_QUEUE_OFF : []),
     ...(shape.mtu === undefined ? [] : [`host_mtu=${shape.mtu}`]),
     ...layout(shape.layout, iommu),
   ].join(",");
