@@ -88,6 +88,24 @@ for (const packed of [false, true]) {
       });
     }
 
+    test("held in the relay and let go, again and again", async () => {
+      const served = await start();
+      const guest = await guestOf(served, { eventIdx: true, ...layouts });
+      for (let i = 0; i < 6; i++) {
+        let done = false;
+        const traffic = exchange(guest, { from: 1_000_000 * i, until: () => done });
+        try {
+          await whenItShows(() => served.hold(true));
+        } finally {
+          done = true;
+        }
+        expect(trafficProblem(await traffic)).toBeUndefined();
+        await served.hold(false);
+        // Packed rings go back to the device every second lap.
+        await pass(guest, 1_000_000 * i + 500_000, packed ? 1200 : 300);
+      }
+    });
+
     test("a log that is on stays complete", async () => {
       const served = await start();
       const guest = await guestOf(served, layouts);
