@@ -54,7 +54,7 @@ export class GuestMoves {
     let copy: MemoryCopy;
     try {
       this.#check(other);
-      copy = served.memory.copyFor(other.fn.dma);
+      copy = served.copyMemoryTo(other);
     } catch (error) {
       discard(other, undefined, log);
       throw error;

@@ -1,5 +1,6 @@
 import type { Log } from "../hw/log.ts";
 import { GuestMemory } from "../memory/guest-memory.ts";
+import type { MemoryCopy } from "../memory/memory-copy.ts";
 import { type MappingTime, TimedDma } from "../memory/timed-dma.ts";
 import type { VirtioNetDevice } from "../vdpa/net-device.ts";
 import type { Target } from "./messages.ts";
@@ -46,6 +47,11 @@ export class ServedDevice {
   /** Opens another device for the same guest. Its memory is not mapped there yet. */
   openOther(target: Target): OpenedDevice {
     return OpenedDevice.open(target, this.options, () => this.memory);
+  }
+
+  /** Begins to map the guest's memory for a device that was opened so. */
+  copyMemoryTo(other: OpenedDevice): MemoryCopy {
+    return this.memory.copyFor(new TimedDma(other.fn.dma, this.options.mappingTime));
   }
 
   /** Serves another device, which has the guest's memory and its rings; the one before is given back. */

@@ -69,6 +69,7 @@ export class FrontEndServer {
    */
   moveTo(device: VdpaDevice, move: () => void): void {
     const change = () => {
+      this.#context.onChange?.();
       move();
       this.#context.device = device;
     };

@@ -24,6 +24,8 @@ let served: ServedDevice;
 let server: FrontEndServer;
 let moves: GuestMoves;
 let ended: Promise<unknown>[];
+/** Times that those who look on were told to look again. */
+let changes: number;
 let fds: number[];
 
 function sim(name: string, options: SimOptions = {}): Target {
@@ -75,7 +77,8 @@ beforeEach(() => {
     mappingTime: { ms: 0 },
     shouldStop: () => false,
   });
-  server = new FrontEndServer({ loop, device: served.device, log });
+  changes = 0;
+  server = new FrontEndServer({ loop, device: served.device, log, onChange: () => void changes++ });
   moves = new GuestMoves({ served, server, loop, log });
 });
 
@@ -92,6 +95,7 @@ test("without a front-end the other device takes the place, and the memory follo
   const { result } = finish(moves.begin(sim("two")));
   expect(result).toEqual({ from: "one", to: "two", gap_us: 0, queues: [] });
   expect(served.name).toBe("two");
+  expect(changes).toBe(1);
   served.memory.replaceAll([region(0n, GIB)]);
   expect(log.lines.filter((line) => /^(warn|error)/.test(line))).toEqual([]);
 });

@@ -150,6 +150,38 @@ describe("doorbell pages", () => {
     expect(channel.silent).toBe(true);
   });
 
+  test("are taken back before the guest moves to another device, whose pages are offered once they have left", () => {
+    area();
+    stage.run();
+    const channel = taken();
+    stage.device.takeCalls();
+    stage.session.moveBy(() => void stage.device.calls.push("moved"));
+    expect(stage.device.takeCalls()).toEqual(["setHostNotifier 0 false", "setHostNotifier 1 false", "moved"]);
+    for (const index of [0, 1]) expect(channel.receive()).toMatchObject(removal(index));
+    expect(channel.silent).toBe(true);
+    for (const index of [0n, 1n]) {
+      answer(channel, 0n);
+      const offer = channel.receive();
+      expect(offer).toMatchObject({ flags: 9, payload: u64s(index, 4096n, 0x3000n) });
+      closeAll(offer);
+    }
+  });
+
+  test("are offered again by the same device when the move fails", () => {
+    area();
+    stage.run();
+    const channel = taken();
+    const fail = () => {
+      throw new Error("no move");
+    };
+    expect(() => stage.session.moveBy(fail)).toThrow("no move");
+    for (const index of [0, 1]) expect(channel.receive()).toMatchObject(removal(index));
+    for (let i = 0; i < 2; i++) {
+      answer(channel, 0n);
+      closeAll(channel.receive());
+    }
+  });
+
   test("are offered as soon as a ring is the device's again, without a message of the front-end's", () => {
     stage.run();
     const channel = open();
