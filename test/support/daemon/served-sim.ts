@@ -3,7 +3,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type MessagePort, Worker } from "node:worker_threads";
 import { CommandChannel } from "../../../src/daemon/command-channel.ts";
-import { type DeviceWorkerData, fromPlain, type WorkerReport } from "../../../src/daemon/messages.ts";
+import {
+  type DeviceWorkerData,
+  fromPlain,
+  type RelayWorkerData,
+  type WorkerReport,
+} from "../../../src/daemon/messages.ts";
 import { Pulse } from "../../../src/daemon/pulse.ts";
 import { StateBoard } from "../../../src/daemon/state/state-board.ts";
 import { createEventfd, signalEventfd } from "../../../src/hw/ffi/eventfd.ts";
@@ -12,6 +17,7 @@ import { createSimLink, type SimLink } from "../../../src/hw/sim/link.ts";
 import type { SimOptions } from "../../../src/hw/sim/sim-options.ts";
 import { Counters } from "../../../src/vdpa/counters.ts";
 import type { DeviceMove } from "../../../src/vdpa/device-move.ts";
+import { createRelayLink } from "../../../src/vdpa/relay-threads/link.ts";
 import type { DatapathPolicy } from "../../../src/vdpa/ring.ts";
 
 const SIM = new URL("../virtio-driver/sim-worker.ts", import.meta.url);
@@ -28,9 +34,13 @@ export class ServedSim {
   private constructor() {}
 
   /** Resolves once the socket listens. */
-  static async start(sim: SimOptions = {}, datapath: DatapathPolicy = "auto"): Promise<ServedSim> {
+  static async start(
+    sim: SimOptions = {},
+    datapath: DatapathPolicy = "auto",
+    relayThreads = 0,
+  ): Promise<ServedSim> {
     const served = new ServedSim();
-    await served.#start(served.#spawnSim(sim), datapath);
+    await served.#start(served.#spawnSim(sim), datapath, relayThreads);
     return served;
   }
 
@@ -64,8 +74,15 @@ export class ServedSim {
     return link;
   }
 
-  #start(link: SimLink, datapath: DatapathPolicy): Promise<void> {
+  #start(link: SimLink, datapath: DatapathPolicy, relayThreads: number): Promise<void> {
     const { channel } = this;
+    const relayLinks = Array.from({ length: relayThreads }, () => createRelayLink());
+    const counters = new Counters().memory;
+    const log = { level: "quiet", color: false, journald: false } as const;
+    for (const [number, relayLink] of relayLinks.entries()) {
+      const workerData: RelayWorkerData = { role: "relay", number, link: relayLink, counters, log };
+      this.#threads.push(ended(new Worker(ENTRY, { workerData })));
+    }
     const data: DeviceWorkerData = {
       role: "device",
       target: { kind: "sim", link, name: "one" },
@@ -77,13 +94,13 @@ export class ServedSim {
       featuresMask: ~0n,
       doorbells: "auto",
       datapath,
-      relayLinks: [],
+      relayLinks,
       force: true,
-      counters: new Counters().memory,
+      counters,
       board: new StateBoard().memory,
       pulse: new Pulse().memory,
       managerAddress: undefined,
-      log: { level: "quiet", color: false, journald: false },
+      log,
     };
     const transferList = [channel.remotePort as MessagePort];
     const worker = new Worker(ENTRY, { workerData: data, transferList });

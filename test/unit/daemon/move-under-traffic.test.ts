@@ -2,7 +2,6 @@ import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { OperatorError } from "../../../src/hw/operator-error.ts";
 import type { SimOptions } from "../../../src/hw/sim/sim-options.ts";
 import * as F from "../../../src/hw/virtio/features.ts";
-import type { DatapathPolicy } from "../../../src/vdpa/ring.ts";
 import { ServedSim } from "../../support/daemon/served-sim.ts";
 import { Channel } from "../../support/front-end/channel.ts";
 import { FrontEnd } from "../../support/front-end/front-end.ts";
@@ -18,8 +17,8 @@ afterEach(async () => {
   for (const step of cleanup.splice(0).reverse()) await step();
 });
 
-async function start(sim: SimOptions = {}, datapath: DatapathPolicy = "auto"): Promise<ServedSim> {
-  const served = await ServedSim.start(sim, datapath);
+async function start(...options: Parameters<typeof ServedSim.start>): Promise<ServedSim> {
+  const served = await ServedSim.start(...options);
   cleanup.push(() => served.stop());
   return served;
 }
@@ -72,9 +71,14 @@ const bit = (n: number) => 1n << BigInt(n);
 for (const packed of [false, true]) {
   const layouts: GuestOptions = packed ? { packed, layouts: ["single", "indirect"], indirect: true } : {};
   describe(packed ? "packed" : "split", () => {
-    for (const datapath of ["auto", "relay"] as const) {
-      test(`a guest with two pairs, again and again, --datapath ${datapath}`, async () => {
-        const served = await start({}, datapath);
+    for (const [datapath, relayThreads] of [
+      ["auto", 0],
+      ["relay", 0],
+      ["relay", 2],
+    ] as const) {
+      const how = `--datapath ${datapath}${relayThreads > 0 ? ` --relay-threads ${relayThreads}` : ""}`;
+      test(`a guest with two pairs, again and again, ${how}`, async () => {
+        const served = await start({}, datapath, relayThreads);
         const guest = await guestOf(served, { eventIdx: true, ...layouts });
         for (let i = 0; i < 3; i++) {
           await during(guest, 1_000_000 * i, async () => {
