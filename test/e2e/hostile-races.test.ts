@@ -202,7 +202,10 @@ async function oneRound(
     const base = await guest.fe.getVringBase(index);
     expect(packed ? base & 0x7fff : base).toBeLessThan(SIZE);
   }
-  const known = /stops after a fault of the guest's in its ring|sim needs a reset/;
+  // The device reads a split ring's descriptors itself, later than we do, so that it may have found a longer buffer.
+  const known = packed
+    ? /stops after a fault of the guest's in its ring|sim needs a reset/
+    : /stops after a fault of the guest's in its ring|sim needs a reset|reports more bytes than a buffer has/;
   expect(daemon.complaints(mark).filter((line) => !known.test(line))).toEqual([]);
   // A split ring's table, and any indirect one, is read by the device itself, perhaps another time. The descriptors of
   // a packed ring are copied: what was checked is what the device gets, and what it wrote there is logged.
