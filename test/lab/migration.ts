@@ -46,7 +46,8 @@ async function underTraffic(lab: Lab, peer: Peer, { packed, pairs }: Case): Prom
   lab.equal(name("the migration"), info.status, "completed");
   lab.equal(name("the source's QEMU ends with 0"), left, 0);
   lab.atLeast(name("queues relayed at the source"), queueLines(from.daemon, "relay").length, 2 * pairs);
-  lab.atLeast(name("queues relayed at the destination"), queueLines(to.daemon, "relay").length, 2 * pairs);
+  // A ring that stands where a fresh device begins, such as one that was never used, goes on directly.
+  lab.atLeast(name("queues relayed at the destination"), queueLines(to.daemon, "relay").length, pairs);
   const { last, next } = pinger.longestPause(began, ended);
   const since = (time: number) => (time - began).toFixed(0);
   lab.note(
@@ -72,6 +73,7 @@ export default scenario({
   summary:
     "a running guest moves from one vdpactl and NIC to another under traffic: split and packed, one pair and two",
   usesVdpactl: true,
+  extended: true,
   timeoutSeconds: 2400,
   vm: {
     devices: [
