@@ -152,6 +152,16 @@ export class Session {
     this.#loop.runOnce(0);
   }
 
+  /** Waits for the first interrupt of a queue. It must have been armed before what it is to tell of happened. */
+  awaitInterrupt(queue: number): void {
+    const deadline = performance.now() + LIMIT_MS;
+    while (this.calls[queue]!.count === 0) {
+      const left = deadline - performance.now();
+      if (left <= 0) throw new Error(`queue ${queue} did not interrupt within ${LIMIT_MS / 1000} s`);
+      this.#loop.runOnce(left);
+    }
+  }
+
   /** Resets the device and frees all that `start` made. */
   stop(): void {
     this.transport.reset();
