@@ -15,9 +15,11 @@ apt_need() {
 apt_install() {
   [ "$(id -u)" = 0 ] || die "only root can install what is missing: apt-get install $*"
   say "installing $* (Debian package)"
-  if ! DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1; then
+  # Somebody else's apt may be at work, as on a machine that has just started.
+  local install=(apt-get install -o DPkg::Lock::Timeout=600 -y -qq --no-install-recommends "$@")
+  if ! DEBIAN_FRONTEND=noninteractive "${install[@]}" >/dev/null 2>&1; then
     apt-get update -qq >&2
-    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+    DEBIAN_FRONTEND=noninteractive "${install[@]}" >&2
   fi
 }
 
