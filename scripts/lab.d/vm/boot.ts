@@ -1,14 +1,14 @@
 // Boots a VM for one scenario and reads its results until it powers off, hangs or dies.
 import { createWriteStream, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Scenario } from "../../../test/lab/harness/scenario.ts";
+import { limitSeconds, type Scenario } from "../../../test/lab/harness/scenario.ts";
 import type { Parts } from "../build/everything.ts";
 import { track } from "../command.ts";
 import { type Outcome, OutcomeReader } from "../outcome.ts";
+import { workFolder } from "../work-folder.ts";
 import { commandLine, type VmFiles } from "./command-line.ts";
 import { logDisk, takeLogs } from "./log-disk.ts";
-
-const DEFAULT_TIMEOUT_SECONDS = 1800;
+import { postMortem } from "./post-mortem.ts";
 
 export interface Boot {
   parts: Parts;
@@ -22,7 +22,8 @@ export interface Boot {
 
 export async function boot({ parts, name, scenario, tree, logs, print }: Boot): Promise<Outcome> {
   mkdirSync(logs, { recursive: true });
-  const files: VmFiles = { tree, logs: await logDisk(logs) };
+  const monitor = join(workFolder(), `${name}.qmp`);
+  const files: VmFiles = { tree, logs: await logDisk(logs), monitor };
   const consoleFile = join(logs, "console.log");
   const reader = new OutcomeReader(print);
   const qemu = Bun.spawn(commandLine(parts, scenario.vm, name, files, { file: consoleFile }), {
@@ -31,10 +32,13 @@ export async function boot({ parts, name, scenario, tree, logs, print }: Boot): 
     stderr: Bun.file(join(logs, "qemu.log")),
   });
   track(qemu);
-  const limit = scenario.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS;
+  const limit = limitSeconds(scenario);
   let hung = false;
-  const timer = setTimeout(() => {
+  const timer = setTimeout(async () => {
     hung = true;
+    await postMortem(monitor, join(logs, "hung-vm.log"), qemu.exited).catch((error) =>
+      print(`        ${error}`),
+    );
     qemu.kill("SIGKILL");
   }, limit * 1000);
   const record = createWriteStream(join(logs, "results.jsonl"));

@@ -2,6 +2,7 @@
 import type { VmShape } from "../../../test/lab/harness/shape.ts";
 import type { Parts } from "../build/everything.ts";
 import { deviceArguments } from "./devices.ts";
+import { PANIC_PARAMETERS } from "./post-mortem.ts";
 import { wiring } from "./wires.ts";
 
 export interface VmFiles {
@@ -9,6 +10,8 @@ export interface VmFiles {
   tree: string;
   /** Written by the VM, read outside afterwards. */
   logs: string;
+  /** Where QEMU's monitor listens; nowhere for an interactive VM. */
+  monitor?: string;
 }
 
 export type Console = { file: string } | "terminal";
@@ -37,6 +40,7 @@ function kernelParameters(shape: VmShape, scenario: string, shell: boolean): str
     "console=ttyS0 quiet panic=-1 mitigations=off",
     // Under emulation on a busy machine the clock checks fail by chance; these skip them.
     "tsc=reliable no_timer_check nowatchdog rcupdate.rcu_cpu_stall_suppress=1",
+    PANIC_PARAMETERS,
     iommu === "intel" ? "intel_iommu=on iommu=pt" : "",
     `lab.scenario=${scenario} lab.modules=${modules.join(",")}`,
     shell ? "lab.shell" : "",
@@ -78,5 +82,6 @@ export function commandLine(
     ...["-chardev", terminal, "-serial", "chardev:console"],
     ...(interactive ? ["-mon", "chardev=console,mode=readline"] : []),
     ...["-chardev", results, "-serial", "chardev:results"],
+    ...(files.monitor === undefined ? [] : ["-qmp", `unix:${files.monitor},server=on,wait=off`]),
   ];
 }

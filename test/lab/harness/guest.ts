@@ -173,6 +173,7 @@ export class Guest {
   /** Ends QEMU the orderly way. Returns its exit code. */
   async quit(): Promise<number> {
     await this.qmp.execute("quit").catch(() => undefined);
+    await until(`${this.program.name} to end`, () => !this.program.alive);
     return this.program.exited;
   }
 }

@@ -5,8 +5,12 @@ import { kernelFaults } from "./kernel-faults.ts";
 import { Lab } from "./lab.ts";
 import { stopPrograms } from "./program.ts";
 import { Report } from "./report.ts";
-import type { Scenario } from "./scenario.ts";
+import { limitSeconds, type Scenario } from "./scenario.ts";
+import { withinLimit } from "./time-limit.ts";
 import { uptime } from "./uptime.ts";
+
+/** For the end of all programs, and the VM's. */
+const ROOM_SECONDS = 300;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
@@ -19,7 +23,7 @@ try {
   const { default: scenario } = (await import(join(import.meta.dir, "..", name + ".ts"))) as {
     default: Scenario;
   };
-  await scenario.run(new Lab(scenario.vm, report));
+  await withinLimit(limitSeconds(scenario) - ROOM_SECONDS, scenario.run(new Lab(scenario.vm, report)));
 } catch (error) {
   console.log(error);
   report.check("the scenario runs to its end", false, error instanceof Error ? error.message : error);

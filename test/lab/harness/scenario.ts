@@ -15,6 +15,10 @@ export interface Scenario {
   run(lab: Lab): Promise<void>;
 }
 
+const DEFAULT_LIMIT_SECONDS = 1800;
+
+export const limitSeconds = (scenario: Scenario): number => scenario.timeoutSeconds ?? DEFAULT_LIMIT_SECONDS;
+
 export function scenario(definition: Scenario): Scenario {
   return definition;
 }

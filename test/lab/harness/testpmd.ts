@@ -1,5 +1,6 @@
 // DPDK's testpmd, driven by its prompt.
 import { Program } from "./program.ts";
+import { until } from "./until.ts";
 
 export type ForwardMode = "io" | "mac" | "macswap" | "txonly" | "rxonly" | "icmpecho";
 
@@ -97,6 +98,7 @@ export class Testpmd {
   /** Leaves by its own command, so that it releases its devices. Returns the exit code. */
   async quit(): Promise<number> {
     if (this.program.alive) this.program.send("quit\n");
+    await until(`${this.program.name} to leave`, () => !this.program.alive);
     return this.program.exited;
   }
 }
