@@ -6,7 +6,14 @@ import { Qmp } from "../../../test/lab/harness/qmp.ts";
 /** Kernel parameters: an NMI panics, and a panic shows all tasks, timers and the stacks of all CPUs. */
 export const PANIC_PARAMETERS = "unknown_nmi_panic panic_print=0x45";
 
-const QUESTIONS = ["info status", "info registers -a", "info block", "info network"];
+const QUESTIONS = [
+  "info status",
+  "info registers -a",
+  "info lapic 0",
+  "info lapic 1",
+  "info block",
+  "info network",
+];
 const PANIC_SECONDS = 120;
 
 /** Asks QEMU through its monitor and writes the answers to `file`; then has the kernel panic and waits for QEMU's end. */
