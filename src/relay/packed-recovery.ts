@@ -127,7 +127,8 @@ class RingImage {
     let at = start;
     while (descriptors < this.size && isAvail(this.flags(at.position), at.wrap)) {
       for (;;) {
-        if (descriptors++ === this.size) return "an available chain has no end";
+        if (descriptors++ === this.size || !isAvail(this.flags(at.position), at.wrap))
+          return "an available chain has no end";
         const flags = this.flags(at.position);
         const id = this.id(at.position);
         at = this.after(at, 1);

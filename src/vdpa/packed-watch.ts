@@ -7,6 +7,9 @@ import type { VringConfig } from "./vdpa-device.ts";
 /** Completions in a row that show a device to complete in order. */
 const ENOUGH = 8;
 
+/** Far longer than a driver takes from the first byte of a chain to the last. */
+const REWRITTEN_MS = 50;
+
 const nextLap = ({ position, wrap }: Place): Place => ({ position, wrap: 1 - wrap });
 
 /**
@@ -24,6 +27,8 @@ export class PackedWatch {
   #reached = false;
   /** Chains that the last look saw available from there on, by first position. */
   readonly #seen = new Map<number, Chain & { wrap: number }>();
+  /** The last used descriptor behind which the driver may be writing, and when it was first seen so. */
+  #doubtful: { readonly position: number; readonly since: number } | undefined;
   #inOrder = 0;
   #broken = false;
   #certain = false;
@@ -32,7 +37,13 @@ export class PackedWatch {
     readonly memory: GuestMemory,
     readonly vring: VringConfig,
     readonly traits: RingTraits,
+    /** Milliseconds. */
+    readonly now: () => number = () => performance.now(),
   ) {}
+
+  get #isReceive(): boolean {
+    return this.vring.index % 2 === 0;
+  }
 
   /** A completion out of order was seen. */
   get broken(): boolean {
@@ -48,10 +59,22 @@ export class PackedWatch {
   look(): boolean {
     const image = new PackedRingImage(this.memory, this.vring);
     if (this.#next) this.#follow(image, this.#next);
+    if (this.#next && this.#isPassed(image, this.#next)) {
+      // What was used had other lengths than it seemed, so that it was used out of order.
+      this.#broken = true;
+      this.#next = undefined;
+    }
     if (!this.#next || this.#isLapped(image, this.#next)) this.#find(image);
-    const held = this.#next ? this.#note(image, this.#next) : 0;
-    if (!this.#next || !this.#reached) this.#certain = false;
-    else if (held === 0 || held === image.size || this.traits.inOrder) this.#certain = true;
+    const ids = this.#next ? this.#note(image, this.#next) : new Set<number>();
+    const held = this.#next ? this.#seen.size : 0;
+    // A chain that was used out of order leaves its id to a newer one.
+    if (ids.size < held) this.#broken = true;
+    // What is available only in part is no chain, so that this is not where one begins.
+    const torn = this.#next !== undefined && held === 0 && image.isAvailable(this.#next);
+    if (!this.#next || !this.#reached || torn || ids.size < held) this.#certain = false;
+    // With as many receive buffers as there are ids, all of them are in flight, whatever the order was.
+    else if (held === 0 || (held === image.size && this.#isReceive) || this.traits.inOrder)
+      this.#certain = true;
     else this.#certain ||= !this.#broken && this.#inOrder >= ENOUGH;
     return this.#certain;
   }
@@ -68,6 +91,14 @@ export class PackedWatch {
     // Nothing was made available there in this lap, as far as one can see.
     if (this.#seen.has(next.position) || image.isAvailable(nextLap(next))) return true;
     return last ? !image.isUsed(last) : !image.isUntouched(next.position);
+  }
+
+  /** Whether the device used something behind a place where it used nothing. */
+  #isPassed(image: PackedRingImage, next: Place): boolean {
+    const last = image.lastUsed();
+    if (!last) return false;
+    // What is left of the lap before lies from the place on, what is used of the one after it before.
+    return last.wrap === next.wrap ? last.position >= next.position : last.position < next.position;
   }
 
   /** Passes what was used since the last look. */
@@ -111,12 +142,12 @@ export class PackedWatch {
       this.#next = image.fullFrom();
       // What seems the oldest chain may be the rest of one that was used, but for receive buffers, whose chains drivers
       // make all alike.
-      this.#reached = this.vring.index % 2 === 0 && image.isAllSingle;
+      this.#reached = this.#isReceive && image.isAllSingle;
       return;
     }
     const behind = image.after(last, 1);
     this.#next = behind;
-    this.#reached = true;
+    this.#reached = !this.#mayBeRewritten(image, last, behind);
     if (image.isUntouched(last.position)) return;
     // A chain with the used one's buffer id is the rest of the used one or a new one: beyond it one begins in any case.
     const id = image.id(last.position);
@@ -134,17 +165,35 @@ export class PackedWatch {
     }
   }
 
-  /** Remembers the chains that are available from a place on; how many descriptors they have. */
-  #note(image: PackedRingImage, from: Place): number {
+  /**
+   * Whether the last used descriptor may be gone: a driver makes a chain available by its first descriptor, and has
+   * written the others over used ones by then. What stands behind `last` is such a one or the rest of a chain of the
+   * lap before. A driver is in the middle of that for a moment only.
+   */
+  #mayBeRewritten(image: PackedRingImage, last: Place, behind: Place): boolean {
+    if (image.chainAt(behind)) return false;
+    if (image.isAvailable(behind)) return true;
+    if (!image.isAvailable(nextLap(behind))) return false;
+    const at = this.now();
+    const { position, since } = this.#doubtful ?? {};
+    if (since !== undefined && position === last.position) return at - since < REWRITTEN_MS;
+    this.#doubtful = { position: last.position, since: at };
+    return true;
+  }
+
+  /** Remembers the chains that are available from a place on; their buffer ids. */
+  #note(image: PackedRingImage, from: Place): Set<number> {
     this.#seen.clear();
+    const ids = new Set<number>();
     let descriptors = 0;
     for (let at = from; descriptors < image.size; ) {
       const chain = image.chainAt(at);
       if (!chain) break;
       this.#seen.set(at.position, { ...chain, wrap: at.wrap });
+      ids.add(chain.id);
       descriptors += chain.length;
       at = image.after(at, chain.length);
     }
-    return descriptors;
+    return ids;
   }
 }

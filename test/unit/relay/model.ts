@@ -5,7 +5,7 @@ import { PackedRing } from "../../../src/hw/sim/packed-ring.ts";
 import { SplitRing } from "../../../src/hw/sim/split-ring.ts";
 import { createRelay } from "../../../src/relay/create-relay.ts";
 import { relayBytes } from "../../../src/relay/device-memory.ts";
-import type { GuestRing, RingPosition, RingRelay } from "../../../src/relay/relay.ts";
+import type { GuestRing, RelayLogging, RingPosition, RingRelay } from "../../../src/relay/relay.ts";
 import {
   PackedReference,
   type Piece,
@@ -89,7 +89,7 @@ export class Model {
       : new SplitReference(this.stage, this.ring, tables, start);
     this.relay = this.newRelay();
     const half = { availPosition: start, availWrap: wrap };
-    this.#begin({ ...half, usedPosition: start, usedWrap: wrap });
+    this.begin({ ...half, usedPosition: start, usedWrap: wrap });
   }
 
   newRelay(): RingRelay {
@@ -98,9 +98,14 @@ export class Model {
     return createRelay(packed, { ring: this.ring, memory: this.stage.memory, buffer, offset: 0 });
   }
 
-  #begin(position: RingPosition): void {
+  /** Starts relay and device, from the guest's position and afresh. */
+  protected begin(position: RingPosition): void {
     this.relay.start(position);
-    const { desc, driver, device } = this.relay.deviceQueue;
+    this.startDevice(this.relay.deviceQueue);
+  }
+
+  /** A fresh device, which holds nothing, on this ring. */
+  protected startDevice({ desc, driver, device }: RingRelay["deviceQueue"]): void {
     const setup = {
       size: this.ring.size,
       desc: Number(desc),
@@ -188,25 +193,45 @@ export class Model {
     return count;
   }
 
+  /** The relay gives the device what is available; how much. */
+  forward(): number {
+    const moved = this.relay.forward();
+    this.relay.kickWanted();
+    return moved;
+  }
+
+  /** The relay gives the driver what was used; how much. */
+  complete(): number {
+    const moved = this.relay.complete();
+    this.relay.callWanted();
+    return moved;
+  }
+
+  /** The relay asks one side for notifications, or for none. */
+  notify(side: "guest" | "device", on: boolean): void {
+    if (side === "guest") this.relay.setGuestKicks(on);
+    else this.relay.setDeviceCalls(on);
+  }
+
   /** The device is reset and the ring goes on from its base, in the same relay or another one. */
   restart(otherRelay: boolean): void {
     this.relay.complete();
     const position = this.relay.closeHoles();
     if (otherRelay) {
       this.relay = this.newRelay();
-      if (this.logging) this.relay.setLogging(this.#log());
+      if (this.logging) this.relay.setLogging(this.relayLogging);
     }
-    this.#begin(position);
+    this.begin(position);
   }
 
-  #log() {
+  protected get relayLogging(): RelayLogging {
     return { log: this.stage.log, data: true, usedRingGpa: this.ring.deviceGpa };
   }
 
   setLogging(on: boolean): void {
     this.logging = on;
     if (on) this.stage.snapshot();
-    this.relay.setLogging(on ? this.#log() : undefined);
+    this.relay.setLogging(on ? this.relayLogging : undefined);
   }
 
   /** Lets everybody work until nothing moves any more. */
@@ -214,10 +239,10 @@ export class Model {
     this.relay.limitFeed(false);
     this.driver.publish();
     for (let moved = 1; moved > 0; ) {
-      moved = this.relay.forward() + this.take(1e6);
+      moved = this.forward() + this.take(1e6);
       while (this.held.length > 0) this.finish(0, 5);
       this.publish();
-      moved += this.relay.complete() + this.reap();
+      moved += this.complete() + this.reap();
       if (this.relay.fault) throw this.relay.fault;
     }
   }

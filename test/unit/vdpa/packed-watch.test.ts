@@ -91,6 +91,34 @@ test("the rest of a used chain is told from a new one", () => {
   expect(watch.base).toBe(ring.base);
 });
 
+test("what may be a driver in the middle of its work is the rest of an old chain once it has stayed so", () => {
+  const { ring } = watched({ size: 8 });
+  let ms = 0;
+  const watch = new PackedWatch(ring.memory, ring.vring, ring.traits, () => ms);
+  for (const length of [2, 3, 3]) ring.offer(length, length);
+  ring.use(3);
+  ring.offer(0);
+  ring.use();
+  expect(watch.look()).toBe(false);
+  ms = 49;
+  expect(watch.look()).toBe(false);
+  ms = 50;
+  expect(watch.look()).toBe(true);
+  expect(watch.base).toBe(ring.base);
+});
+
+test("a transmit ring full of chains is not certain, as one of them may be used already", () => {
+  const { ring, watch } = watched({ size: 4 });
+  ring.offer(0, 2);
+  ring.offer(1);
+  ring.offer(2);
+  ring.use(1, 1);
+  ring.use(1, 2);
+  ring.offer(1);
+  ring.offer(3);
+  expect(watch.look()).toBe(false);
+});
+
 test("chains of any length are followed over many laps", () => {
   for (const inOrder of [false, true]) {
     const { ring, watch } = watched({ inOrder });
@@ -99,7 +127,9 @@ test("chains of any length are followed over many laps", () => {
     for (let round = 0; round < 200; round++) {
       ring.use(1 + (round % 4));
       if (watch.look()) expect(watch.base).toBe(ring.base);
-      while (ring.held.length < 6) ring.offer((round * 7 + ring.held.length) % 32, 1 + (round % 3));
+      for (let id = round % 32; ring.held.length < 6; id = (id + 7) % 32) {
+        if (!ring.held.some((chain) => chain.id === id)) ring.offer(id, 1 + (round % 3));
+      }
       watch.look();
     }
     expect(watch.look()).toBe(true);

@@ -1,0 +1,113 @@
+import type { RingPosition } from "../../../src/relay/relay.ts";
+import { recoverSplit } from "../../../src/relay/split-recovery.ts";
+import { PackedWatch } from "../../../src/vdpa/packed-watch.ts";
+import { positionOf } from "../../../src/vdpa/ring-base.ts";
+import { Model, type ModelOptions } from "../relay/model.ts";
+
+export interface SwitchingOptions extends ModelOptions {
+  /** The device completes in order, which alone shows what it holds at any time. */
+  readonly ordered: boolean;
+}
+
+/** A model whose ring changes between the device and the relay while everybody is at work. */
+export class SwitchingModel extends Model {
+  readonly switches = { direct: 0, relay: 0, refused: 0 };
+  #direct = false;
+  #watch: PackedWatch | undefined;
+
+  constructor(readonly all: SwitchingOptions) {
+    super(all);
+  }
+
+  get direct(): boolean {
+    return this.#direct;
+  }
+
+  /** Whether the device has the ring now: it takes it where a fresh device begins, and with nothing in flight. */
+  goDirect(): boolean {
+    if (this.#direct || !this.relay.drainedAtBoundary) return false;
+    // What the device writes itself is not logged.
+    this.setLogging(false);
+    this.relay.closeHoles();
+    this.#direct = true;
+    this.switches.direct++;
+    const { descGpa: desc, driverGpa: driver, deviceGpa: device } = this.ring;
+    this.startDevice({ desc, driver, device });
+    if (this.options.packed) this.#watch = this.#newWatch();
+    return true;
+  }
+
+  /** Whether the relay has the ring now: the device loses it where the ring shows for certain what it holds. */
+  goRelay(): boolean {
+    if (!this.#direct) return false;
+    const position = this.#shown();
+    if (!position) {
+      this.switches.refused++;
+      return false;
+    }
+    this.#direct = false;
+    this.switches.relay++;
+    this.relay = this.newRelay();
+    this.begin(position);
+    return true;
+  }
+
+  /** A look at the ring, as they follow each other while a move is prepared. */
+  look(): void {
+    if (this.#direct) this.#watch?.look();
+  }
+
+  #shown(): RingPosition | undefined {
+    if (this.#watch) {
+      this.#watch.look();
+      const { base } = this.#watch;
+      return base === undefined ? undefined : positionOf(true, base);
+    }
+    const found = recoverSplit(this.stage.memory, this.ring);
+    return found.kind === "recovered" && found.verified ? found.position : undefined;
+  }
+
+  #newWatch(): PackedWatch {
+    const { size, descGpa, driverGpa, deviceGpa, eventIdx, indirect } = this.ring;
+    const vring = {
+      index: 1,
+      size,
+      descGpa,
+      driverGpa,
+      deviceGpa,
+      base: 0,
+      kickFd: -1,
+      callFd: -1,
+      enabled: true,
+    };
+    const traits = { packed: true, eventIdx, indirect, inOrder: false };
+    // A driver may be in the middle of its work for as long as it likes.
+    return new PackedWatch(this.stage.memory, vring, traits, () => 0);
+  }
+
+  override forward(): number {
+    return this.#direct ? 0 : super.forward();
+  }
+
+  override complete(): number {
+    return this.#direct ? 0 : super.complete();
+  }
+
+  override notify(side: "guest" | "device", on: boolean): void {
+    if (!this.#direct) super.notify(side, on);
+  }
+
+  override finish(pick: number, amount: number, onlyWrite = false): void {
+    super.finish(this.all.ordered ? 0 : pick, amount, onlyWrite);
+  }
+
+  override restart(otherRelay: boolean): void {
+    if (this.#direct) this.goRelay();
+    else super.restart(otherRelay);
+  }
+
+  override setLogging(on: boolean): void {
+    if (this.#direct && on && !this.goRelay()) return;
+    super.setLogging(on);
+  }
+}
