@@ -46,7 +46,7 @@ function withoutIommu({ bdf }: PciDevice, host: Host): OperatorError {
 export function iommuRemedy(host: Host): string {
   const guest = /\bhypervisor\b/.test(readAttribute(join(host.proc, "cpuinfo")) ?? "");
   return guest
-    ? "give this virtual machine an IOMMU (QEMU: -device intel-iommu,intremap=on,caching-mode=on,device-iotlb=on, and iommu_platform=on,ats=on for the device) and boot with intel_iommu=on"
+    ? "give this virtual machine an IOMMU (QEMU: -device intel-iommu,intremap=on,caching-mode=on, and iommu_platform=on for the device) and boot with intel_iommu=on"
     : "enable VT-d, AMD-Vi or SMMU in the firmware and boot with intel_iommu=on (Intel) or amd_iommu=on (AMD)";
 }
 
