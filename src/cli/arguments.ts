@@ -32,7 +32,7 @@ export function parseArguments(
   const lookUp = (name: string, written: string): [string, Option] => {
     const known = names.get(name);
     if (known) return [known, options[known]!];
-    throw unknownFlag(written, names, command);
+    throw unknownFlag(written, names);
   };
   const valueAfter = (written: string, option: Valued): string => {
     const next = argv[at];
@@ -107,15 +107,11 @@ function namesOf(options: Options): Map<string, string> {
   return names;
 }
 
-function unknownFlag(written: string, names: Map<string, string>, command: string): OperatorError {
+function unknownFlag(written: string, names: Map<string, string>): OperatorError {
   const word = written.replace(/^-+/, "");
   const near = nearest(
     word,
     [...names.keys()].filter((name) => name.length > 1),
   );
-  return usageError(
-    `unknown flag ${written}`,
-    near && `did you mean --${near}?`,
-    near ? undefined : `${command} --help`,
-  );
+  return usageError(`unknown flag ${written}`, near && `did you mean --${near}?`);
 }

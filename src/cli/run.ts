@@ -48,6 +48,7 @@ export async function runCli(
   // Errors of the command line itself come before its flags are known.
   let verbose = false;
   let noColor = argv.includes("--no-color");
+  let command = "vdpactl";
   try {
     const program = parseArguments(argv, PROGRAM, { untilWord: true });
     verbose = program.given.has("verbose");
@@ -59,11 +60,13 @@ export async function runCli(
     if (name === undefined)
       return await showProgramUsage(verbs, program.given.has("help"), surroundings, noColor);
     const named = await loadVerb(name, verbs);
+    command = `vdpactl ${named.name}`;
     const picked = isGroup(named)
       ? pickVerb(named, program.given, rest)
       : { verb: named, given: program.given, rest };
     const { verb } = picked;
     if (!verb) return await showGroupUsage(named, picked.given.has("help"), surroundings, noColor);
+    command = `vdpactl ${verb.name}`;
     const prepared = await prepare(verb, picked.given, picked.rest, Object.keys(verbs), surroundings);
     if (prepared.values["help"]) {
       const { verbUsage } = await import("./usage.ts");
@@ -75,7 +78,8 @@ export async function runCli(
     return await runVerb(verb, prepared, surroundings);
   } catch (error) {
     if (error instanceof BrokenPipe) return EXIT.ok;
-    const { text, exitCode } = reportError(error, painter(wantsColor(2, surroundings, noColor)), verbose);
+    const paint = painter(wantsColor(2, surroundings, noColor));
+    const { text, exitCode } = reportError(error, { paint, verbose, command });
     try {
       surroundings.write(2, text);
     } catch (writeError) {
@@ -89,11 +93,7 @@ async function loadVerb(name: string, verbs: VerbTable): Promise<Verb | VerbGrou
   const load = Object.hasOwn(verbs, name) ? verbs[name] : undefined;
   if (load) return await load();
   const near = nearest(name, Object.keys(verbs));
-  throw usageError(
-    `unknown command "${name}"`,
-    near && `did you mean ${near}?`,
-    near ? undefined : "vdpactl --help",
-  );
+  throw usageError(`unknown command "${name}"`, near && `did you mean ${near}?`);
 }
 
 /** A verb's values, checked. */

@@ -27,16 +27,11 @@ export interface Picked {
 
 /** Finds the verb of a group. Flags that every verb has may stand in front of it. */
 export function pickVerb(group: VerbGroup, before: RawValues, argv: readonly string[]): Picked {
-  const command = `vdpactl ${group.name}`;
-  const parsed = parseArguments(argv, GLOBALS, { untilWord: true, command });
+  const parsed = parseArguments(argv, GLOBALS, { untilWord: true, command: `vdpactl ${group.name}` });
   const given = new Map([...before, ...parsed.given]);
   const [name, ...rest] = parsed.words.length > 0 ? parsed.words : parsed.rest;
   const verb = name !== undefined && Object.hasOwn(group.verbs, name) ? group.verbs[name] : undefined;
   if (name === undefined || verb) return { verb, given, rest };
   const near = nearest(name, Object.keys(group.verbs));
-  throw usageError(
-    `unknown command "${group.name} ${name}"`,
-    near && `did you mean ${group.name} ${near}?`,
-    near ? undefined : `${command} --help`,
-  );
+  throw usageError(`unknown command "${group.name} ${name}"`, near && `did you mean ${group.name} ${near}?`);
 }

@@ -91,8 +91,12 @@ export function removeStale(path: string): void {
   if (!file) return;
   if (!file.isSocket()) {
     throw new OperatorError(`socket path ${path}`, {
-      why: `there is a ${file.isDirectory() ? "directory" : "file"} of another kind, which is left alone`,
-      remedy: `choose another path, or remove it: rm ${path}`,
+      why: file.isDirectory()
+        ? "it is a directory"
+        : "there is a file that is no socket, which is left alone",
+      remedy: file.isDirectory()
+        ? `choose a path in it: ${path.replace(/\/+$/, "")}/vhost.sock`
+        : `choose another path, or remove it: rm ${path}`,
       kind: "refused",
     });
   }

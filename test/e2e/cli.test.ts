@@ -25,7 +25,7 @@ test("a typo changes nothing and is explained", () => {
   expect(runVdpactl("bind", "--dryrun", "00:04.0")).toEqual({
     code: 2,
     out: "",
-    err: "error: unknown flag --dryrun\n  why: did you mean --dry-run?\n",
+    err: "error: unknown flag --dryrun\n  why: did you mean --dry-run?\n  try: vdpactl bind --help\n",
   });
 });
 

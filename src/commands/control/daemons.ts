@@ -90,7 +90,7 @@ export function notServed(choice: DeviceChoice, all: readonly DeviceState[]): Op
       all.length > 0
         ? `these are: ${list(all)}`
         : `no daemon of this user has a control socket in ${runtimeDirectory(choice["runtime-dir"])}`,
-    remedy: all.length > 0 ? undefined : "vdpactl serve, or run as the user that serves",
+    remedy: all.length > 0 ? "choose one of these" : "vdpactl serve, or run as the user that serves",
     kind: "not-ready",
   });
 }

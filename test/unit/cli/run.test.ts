@@ -102,15 +102,18 @@ test("no verb at all shows the help on standard error", async () => {
 });
 
 test.each([
-  [["shwo"], 'error: unknown command "shwo"\n  why: did you mean show?\n'],
+  [["shwo"], 'error: unknown command "shwo"\n  why: did you mean show?\n  try: vdpactl --help\n'],
   [["constructor"], 'error: unknown command "constructor"\n  try: vdpactl --help\n'],
   [["--forec", "show"], "error: unknown flag --forec\n  try: vdpactl --help\n"],
-  [["show", "--forec"], "error: unknown flag --forec\n  why: did you mean --force?\n"],
+  [
+    ["show", "--forec"],
+    "error: unknown flag --forec\n  why: did you mean --force?\n  try: vdpactl show --help\n",
+  ],
   [["plain", "word"], 'error: unexpected word "word"\n  try: vdpactl plain --help\n'],
   [["show", "--queues"], "error: --queues needs a value\n  try: vdpactl show … --queues N\n"],
   [
     ["show", "--queues", "0"],
-    'error: --queues: "0" is not a valid value\n  why: a number from 1 to 256 is needed\n',
+    'error: --queues: "0" is not a valid value\n  why: a number from 1 to 256 is needed\n  try: vdpactl show --help\n',
   ],
 ])("%p is a usage error", async (argv, err) => {
   expect(await run(argv)).toEqual({ code: 2, out: "", err });
@@ -192,6 +195,7 @@ test.each([
   const { code, err } = await run(["show", "--config", config(content)]);
   expect(code).toBe(2);
   expect(err).toContain(message);
+  expect(err).toEndWith("\n  try: vdpactl show --help\n");
 });
 
 test("a file that is not there", async () => {

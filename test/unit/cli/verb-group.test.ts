@@ -31,7 +31,7 @@ test("a typo is explained, in the verb and in its flags", async () => {
   expect(await run("tree", "beach")).toEqual({
     code: 2,
     out: "",
-    err: 'error: unknown command "tree beach"\n  why: did you mean tree beech?\n',
+    err: 'error: unknown command "tree beach"\n  why: did you mean tree beech?\n  try: vdpactl tree --help\n',
   });
   expect((await run("tree", "xyz")).err).toContain("try: vdpactl tree --help");
   expect((await run("tree", "--wait", "oak")).err).toContain("error: unknown flag --wait");

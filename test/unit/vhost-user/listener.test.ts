@@ -204,9 +204,9 @@ describe("server role", () => {
 
   test("a file of another kind is refused and left alone", () => {
     writeFileSync(path, "precious");
-    expect(() => server.listen(path)).toThrow("there is a file of another kind, which is left alone");
+    expect(() => server.listen(path)).toThrow("there is a file that is no socket, which is left alone");
     expect(lstatSync(path).size).toBe(8);
-    expect(() => server.listen(directory)).toThrow("there is a directory of another kind");
+    expect(() => server.listen(directory)).toThrow("it is a directory");
   });
 
   test("a directory that is missing or none is named", () => {
