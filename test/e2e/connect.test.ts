@@ -7,8 +7,7 @@ import { listenUnix, unixSocketPair } from "../../src/hw/ffi/unix-socket.ts";
 import { Channel, Listener } from "../support/front-end/channel.ts";
 import { FrontEnd } from "../support/front-end/front-end.ts";
 import { connectGuest } from "../support/front-end/guest.ts";
-import { eventually } from "../support/front-end/wait.ts";
-import { Daemon, type DaemonOptions, ONCE_MS, run } from "./support/daemon.ts";
+import { Daemon, type DaemonOptions, run } from "./support/daemon.ts";
 import { passFrames, wellBehaved } from "./support/well-behaved.ts";
 
 const cleanup: (() => unknown)[] = [];
@@ -191,7 +190,10 @@ test("a path that is too long or in a missing directory is an error with a reaso
 test("a front-end that says nothing keeps nobody out for longer than it stays", async () => {
   const daemon = await start();
   const silent = await Channel.connect(daemon.socketPath);
-  await eventually(() => daemon.log.length >= 0, ONCE_MS, "connection");
+  await daemon.logged(/front-end connected/);
+  const second = await Channel.connect(daemon.socketPath);
+  await second.closed();
+  second.close();
   silent.close();
   await wellBehaved(daemon);
 }, 60_000);
