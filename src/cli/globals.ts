@@ -1,5 +1,5 @@
 import { flag, value } from "./options.ts";
-import { text } from "./values.ts";
+import { oneOf, text } from "./values.ts";
 
 /** Flags that every verb has; they may stand before or after it. */
 export const GLOBALS = {
@@ -8,6 +8,7 @@ export const GLOBALS = {
   quiet: flag("say only what is wrong", { alias: ["q"] }),
   verbose: flag("say more", { alias: ["v"] }),
   "no-color": flag("no colours"),
+  "log-format": value("FORMAT", oneOf("text", "json"), "how the lines of the log look"),
   config: value("FILE", text, "take values from this TOML file"),
   help: flag("show this help", { alias: ["h"] }),
 } as const;

@@ -4,20 +4,13 @@ import { reportError } from "./error-report.ts";
 import { EXIT } from "./exit-code.ts";
 import { GLOBALS, PROGRAM } from "./globals.ts";
 import { interruptSignal } from "./interrupt.ts";
-import { createLog, type LogSettings } from "./log.ts";
+import { createLog, type LogFormat, type LogSettings } from "./log.ts";
 import { nearest } from "./nearest.ts";
 import type { Options } from "./options.ts";
 import { Output } from "./output.ts";
-import { environmentSource, type RawValues, resolveOptions, type Source } from "./resolve.ts";
+import { environmentSource, type RawValues, resolveOptions, type Source, variableOf } from "./resolve.ts";
 import { resolveTables } from "./tables.ts";
-import {
-  BrokenPipe,
-  isJournal,
-  painter,
-  type TerminalEnvironment,
-  wantsColor,
-  writeNow,
-} from "./terminal.ts";
+import { BrokenPipe, isJournal, type TerminalEnvironment, wantsColor, writeNow } from "./terminal.ts";
 import { type Invocation, type TableValues, toCitty, type Verb } from "./verb.ts";
 import { isGroup, pickVerb, type VerbGroup, type VerbTable } from "./verb-group.ts";
 
@@ -49,6 +42,7 @@ export async function runCli(
   let verbose = false;
   let noColor = argv.includes("--no-color");
   let command = "vdpactl";
+  let format = earlyFormat(argv, surroundings.env);
   try {
     const program = parseArguments(argv, PROGRAM, { untilWord: true });
     verbose = program.given.has("verbose");
@@ -75,11 +69,16 @@ export async function runCli(
     }
     verbose = prepared.values["verbose"] === true;
     noColor = prepared.values["no-color"] === true;
+    format = formatOf(prepared.values);
     return await runVerb(verb, prepared, surroundings);
   } catch (error) {
     if (error instanceof BrokenPipe) return EXIT.ok;
-    const paint = painter(wantsColor(2, surroundings, noColor));
-    const { text, exitCode } = reportError(error, { paint, verbose, command });
+    const level = verbose ? "verbose" : "normal";
+    const { text, exitCode } = reportError(
+      error,
+      logSettings({ level, noColor, format }, surroundings),
+      command,
+    );
     try {
       surroundings.write(2, text);
     } catch (writeError) {
@@ -133,17 +132,32 @@ async function prepare(
   };
 }
 
+const formatOf = (values: Record<string, unknown>): LogFormat =>
+  values["log-format"] === "json" ? "json" : "text";
+
+/** How to report an error of the command line itself; the configuration file may still be unread. */
+function earlyFormat(argv: readonly string[], env: Surroundings["env"]): LogFormat {
+  const at = argv.findIndex((word) => word === "--log-format" || word.startsWith("--log-format="));
+  const given = at < 0 ? env[variableOf("log-format")] : (argv[at]!.split("=")[1] ?? argv[at + 1]);
+  return given === "json" ? "json" : "text";
+}
+
+function logSettings(
+  { level, noColor, format }: Pick<LogSettings, "level" | "format"> & { readonly noColor: boolean },
+  surroundings: Surroundings,
+): LogSettings {
+  const color = wantsColor(2, surroundings, noColor);
+  return { level, format, color, journald: isJournal(2, surroundings.env) };
+}
+
 async function runVerb(
   verb: Verb,
   { values, tables }: Prepared,
   surroundings: Surroundings,
 ): Promise<number> {
   const noColor = values["no-color"] === true;
-  const logSettings: LogSettings = {
-    level: values["quiet"] ? "quiet" : values["verbose"] ? "verbose" : "normal",
-    color: wantsColor(2, surroundings, noColor),
-    journald: isJournal(2, surroundings.env),
-  };
+  const level = values["quiet"] ? "quiet" : values["verbose"] ? "verbose" : "normal";
+  const settings = logSettings({ level, noColor, format: formatOf(values) }, surroundings);
   const output = new Output(
     {
       format: values["pretty"] ? "pretty" : values["json"] ? "json" : "text",
@@ -157,8 +171,8 @@ async function runVerb(
     options: values as Invocation<Options>["options"],
     tables,
     output,
-    log: createLog(logSettings, (line) => surroundings.write(2, line)),
-    logSettings,
+    log: createLog(settings, (line) => surroundings.write(2, line)),
+    logSettings: settings,
     signal: interrupt.signal,
   };
   let code: number = EXIT.ok;

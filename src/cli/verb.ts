@@ -27,7 +27,7 @@ import type { Output } from "./output.ts";
  *         options.queues;                     // number | undefined  (value)
  *         options.client;                     // boolean             (flag)
  *         output.print(record, () => "text"); // JSON with --json, else the text
- *         log.warn("one line on standard error");
+ *         log.warn("one line on standard error", { event: "link_changed" });
  *         signal;                             // aborted by the first Ctrl-C; the exit code is then 130
  *         return 0;                           // the exit code, or nothing for 0
  *       },

@@ -31,12 +31,13 @@ export default defineVerb({
   ],
   async run({ options, output, log, signal }) {
     const request = requestOf(options, HOST);
-    if (request.bdfs.length === 0) log.info("no device is away from its first driver");
+    if (request.bdfs.length === 0)
+      log.info("no device is away from its first driver", { event: "nothing_to_do" });
     const plan = planBinding(request, HOST);
     if (options["dry-run"]) {
       const steps = stepsOf(plan, HOST);
       output.print({ dry_run: true, steps }, () => renderSteps(steps));
-      if (steps.length === 0) log.info("nothing is to be done");
+      if (steps.length === 0) log.info("nothing is to be done", { event: "nothing_to_do" });
       return;
     }
     const bound = await executePlan(plan, log, { host: HOST, system: bindSystem, signal });

@@ -23,7 +23,7 @@ export default defineVerb({
         : listPciDevices(HOST).filter(({ virtioType }) => virtioType !== undefined);
     const sources = { host: HOST, lookUp: pciNames(HOST), readRegisters: vfioRegisterReader(log) };
     const records = devices.map((device) => describeDevice(device, sources));
-    if (records.length === 0) log.warn("this machine has no virtio PCI device");
+    if (records.length === 0) log.warn("this machine has no virtio PCI device", { event: "no_devices" });
     output.print(records, () =>
       options.pci.length > 0
         ? records.map((record) => renderDetail(record, output.paint)).join("\n")

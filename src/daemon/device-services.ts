@@ -1,9 +1,9 @@
 import type { LogSettings } from "../cli/log.ts";
 import type { Log } from "../hw/log.ts";
 import { OperatorError } from "../hw/operator-error.ts";
+import { deviceLog } from "./device-log.ts";
 import type { DeviceRequest } from "./device-request.ts";
 import { DeviceService } from "./device-service.ts";
-import { subjectLog } from "./subject-log.ts";
 import type { ServiceManager } from "./systemd/service-manager.ts";
 
 /** How long a stop may take before the process ends all the same; the kernel then frees and resets the devices. */
@@ -51,11 +51,10 @@ export class DeviceServices {
   ) {
     this.#several = devices.length > 1;
     this.devices = devices.map((request) => {
-      const subject = request.name;
       return new DeviceService(request, {
         entry,
-        log: this.#several ? subjectLog(log, subject) : log,
-        logSettings: this.#several ? { ...logSettings, subject } : logSettings,
+        log: deviceLog(log, request.name, { inText: this.#several }),
+        logSettings: { ...logSettings, device: { name: request.name, inText: this.#several } },
         managerAddress: manager.address,
         onFrontEnd: () => events.onChange(),
         onReady: (service, where, device) => this.#ready(service, where, device),
@@ -89,7 +88,11 @@ export class DeviceServices {
     setTimeout(() => {
       for (const service of this.devices.filter(isActive)) {
         const which = this.#several ? service.name : "the device";
-        this.log.warn(`${which} did not stop within ${STOP_LIMIT_MS} ms; the kernel takes it from here`);
+        this.log.warn(`${which} did not stop within ${STOP_LIMIT_MS} ms; the kernel takes it from here`, {
+          event: "stop_timeout",
+          device: service.name,
+          ms: STOP_LIMIT_MS,
+        });
         service.abandon();
       }
       this.#finish?.resolve();
@@ -99,7 +102,12 @@ export class DeviceServices {
 
   #ready(service: DeviceService, where: string, device: string): void {
     if (!this.#announced) this.events.onReady(`READY ${where} device=${device}`);
-    else this.log.info(`${service.name}: served, ${where}`);
+    else
+      this.log.info(`${service.name}: served, ${where}`, {
+        event: "device_served",
+        device: service.name,
+        where,
+      });
     this.#told.delete(service);
     this.#look();
   }
@@ -118,8 +126,15 @@ export class DeviceServices {
   #tell(service: DeviceService, { message, remedy }: OperatorError, retryMs: number | undefined): void {
     const next = retryMs === undefined ? "" : `; next attempt in ${retryMs / 1000} s`;
     const line = `${service.name}: ${message}${remedy ? `; try: ${remedy}` : ""}${next}`;
-    if (this.#told.get(service) === message) this.log.debug(line);
-    else this.log.error(line);
+    const event = {
+      event: "device_failed",
+      device: service.name,
+      error: message,
+      remedy,
+      retry_ms: retryMs,
+    } as const;
+    if (this.#told.get(service) === message) this.log.debug(line, event);
+    else this.log.error(line, event);
     this.#told.set(service, message);
   }
 

@@ -31,7 +31,10 @@ export function runDeviceWorker(data: DeviceWorkerData): void {
       try {
         step();
       } catch (error) {
-        log.error(`while stopping: ${toPlain(error).what}`);
+        log.error(`while stopping: ${toPlain(error).what}`, {
+          event: "cleanup_failed",
+          error: toPlain(error).what,
+        });
       }
     }
     report({ event: "stopped" });

@@ -59,7 +59,11 @@ export class GuestMoves {
       discard(other, undefined, log);
       throw error;
     }
-    log.info(`the guest moves from ${served.name} to ${other.name}`);
+    log.info(`the guest moves from ${served.name} to ${other.name}`, {
+      event: "move_begun",
+      from: served.name,
+      to: other.name,
+    });
     this.#move = { other, copy, later: new Later() };
     signalEventfd(this.#wakeFd);
     return this.#move.later;
@@ -120,14 +124,24 @@ export class GuestMoves {
     if (forgotten.length > 0) {
       log.warn(
         `${other.name} lacks features that the guest does not use but was offered: ${forgotten.join(", ")}`,
+        { event: "move_features_lost", to: other.name, features: forgotten },
       );
     }
     const seconds = (result.gap_us / 1000).toFixed(1);
-    log.info(`the guest is on ${result.to} after ${seconds} ms without ${result.from}`);
+    log.info(`the guest is on ${result.to} after ${seconds} ms without ${result.from}`, {
+      event: "move_done",
+      from: result.from,
+      to: result.to,
+      gap_us: result.gap_us,
+    });
     try {
       served.replaceBy(other);
     } catch (error) {
-      log.error(`${result.from} was not given back in order: ${messageOf(error)}`);
+      log.error(`${result.from} was not given back in order: ${messageOf(error)}`, {
+        event: "cleanup_failed",
+        device: result.from,
+        error: messageOf(error),
+      });
     }
     move.later.settle(() => result);
   }
@@ -135,7 +149,11 @@ export class GuestMoves {
   #fail(move: Move, error: unknown): void {
     this.#move = undefined;
     discard(move.other, move.copy, this.options.log);
-    this.options.log.warn(`not moved to ${move.other.name}: ${messageOf(error)}`);
+    this.options.log.warn(`not moved to ${move.other.name}: ${messageOf(error)}`, {
+      event: "move_failed",
+      to: move.other.name,
+      error: messageOf(error),
+    });
     move.later.settle(() => {
       throw error;
     });
@@ -148,7 +166,11 @@ function discard(other: OpenedDevice, copy: MemoryCopy | undefined, log: Log): v
     try {
       step();
     } catch (error) {
-      log.error(`giving ${other.name} back: ${messageOf(error)}`);
+      log.error(`giving ${other.name} back: ${messageOf(error)}`, {
+        event: "cleanup_failed",
+        device: other.name,
+        error: messageOf(error),
+      });
     }
   }
 }

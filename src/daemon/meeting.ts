@@ -88,7 +88,11 @@ export function discardUnused(
   for (const { fd, name, path } of unused) {
     closeFd(fd);
     if (name !== KEPT_SOCKET) {
-      log.warn(`the passed socket "${name}"${path === undefined ? "" : ` (${path})`} is not used`);
+      log.warn(`the passed socket "${name}"${path === undefined ? "" : ` (${path})`} is not used`, {
+        event: "passed_socket_unused",
+        socket: name,
+        path,
+      });
     }
   }
   if (!unused.some(({ name }) => name === KEPT_SOCKET)) return;

@@ -14,6 +14,10 @@ export function runRelayWorker(data: RelayWorkerData): void {
   try {
     server.run();
   } catch (error) {
-    log.error(`relay thread ${data.number} has died: ${messageOf(error)}`);
+    log.error(`relay thread ${data.number} has died: ${messageOf(error)}`, {
+      event: "relay_thread_died",
+      thread: data.number,
+      error: messageOf(error),
+    });
   }
 }

@@ -75,7 +75,7 @@ function startMetrics(address: MetricsAddress, operations: ControlOperations, lo
   });
   // What is scraped every other minute is counted all the time.
   operations.keepSampling(true);
-  log.info(`metrics at ${metrics.where}`);
+  log.info(`metrics at ${metrics.where}`, { event: "metrics_served", where: metrics.where });
   return metrics;
 }
 
@@ -94,6 +94,7 @@ async function listenForControl(
   } catch (error) {
     log.warn(
       `without a control socket, so that stats and migrate do not reach this process: ${messageOf(error)}`,
+      { event: "control_socket_missing", error: messageOf(error) },
     );
     return undefined;
   }

@@ -85,6 +85,10 @@ function mappingProgress(log: Log): (doneBytes: bigint, totalBytes: bigint) => v
   const gib = (bytes: bigint) => (Number(bytes) / 2 ** 30).toFixed(1);
   return (done, total) => {
     if (total > LARGE_GUEST && done > 0n)
-      log.info(`mapped ${gib(done)} of ${gib(total)} GiB of guest memory`);
+      log.info(`mapped ${gib(done)} of ${gib(total)} GiB of guest memory`, {
+        event: "memory_mapping",
+        done_bytes: Number(done),
+        total_bytes: Number(total),
+      });
   };
 }

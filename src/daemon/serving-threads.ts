@@ -126,7 +126,12 @@ export class ServingThreads implements Watched {
     const link = createSimLink();
     const faultSwitch = { ...device.switched, fd: faultFd };
     const sim = this.#spawn({ role: "sim", link, options: device.sim, faultSwitch, log: logSettings });
-    sim.on("error", (error) => log.error(`the simulated device died: ${messageOf(error)}`));
+    sim.on("error", (error) =>
+      log.error(`the simulated device died: ${messageOf(error)}`, {
+        event: "sim_died",
+        error: messageOf(error),
+      }),
+    );
     return { kind: "sim", link, name };
   }
 

@@ -69,7 +69,11 @@ export function unmapAll(regions: readonly MappedRegion[], dma: DmaSpace, log: L
     try {
       region.unmapDma(dma);
     } catch (error) {
-      log.error(`memory region ${nameOf(region.description)}: ${messageOf(error)}`);
+      log.error(`memory region ${nameOf(region.description)}: ${messageOf(error)}`, {
+        event: "memory_region_kept",
+        region: nameOf(region.description),
+        error: messageOf(error),
+      });
     }
   }
 }

@@ -53,7 +53,11 @@ function attempt(region: MappedRegion, { log }: GuestMemoryOptions, step: () => 
     step();
     return true;
   } catch (error) {
-    log.error(`memory region ${nameOf(region.description)}: ${messageOf(error)}`);
+    log.error(`memory region ${nameOf(region.description)}: ${messageOf(error)}`, {
+      event: "memory_region_kept",
+      region: nameOf(region.description),
+      error: messageOf(error),
+    });
     return false;
   }
 }

@@ -32,7 +32,11 @@ export function announce(run: DeviceRun, moves: RingMoves, mac: Uint8Array): voi
     const started = performance.now();
     moves.lend(ring, () => frame.transmitOn(QUEUE));
     const ms = (performance.now() - started).toFixed(1);
-    run.log.info(`announced ${macText(mac)} to the network; queue ${QUEUE} was away for ${ms} ms`);
+    run.log.info(`announced ${macText(mac)} to the network; queue ${QUEUE} was away for ${ms} ms`, {
+      event: "guest_announced",
+      mac: macText(mac),
+      queue: QUEUE,
+    });
   } finally {
     frame.close();
   }

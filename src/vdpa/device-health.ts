@@ -27,7 +27,10 @@ export class DeviceHealth {
     this.counters.add("config_interrupts");
     if (this.transport.status() & VIRTIO_CONFIG_S_NEEDS_RESET) {
       this.counters.add("device_faults");
-      this.log.error(`${this.transport.fn.name} needs a reset: it met an error it can not recover from`);
+      this.log.error(`${this.transport.fn.name} needs a reset: it met an error it can not recover from`, {
+        event: "device_needs_reset",
+        device: this.transport.fn.name,
+      });
       return;
     }
     if (this.#unreadable) return;
@@ -36,7 +39,10 @@ export class DeviceHealth {
     } catch (error) {
       // Traffic does not need it, and every further attempt would hold it up as long.
       this.#unreadable = true;
-      this.log.error(`${messageOf(error)}; its link is not followed any more`);
+      this.log.error(`${messageOf(error)}; its link is not followed any more`, {
+        event: "link_unreadable",
+        error: messageOf(error),
+      });
     }
   }
 
@@ -53,6 +59,10 @@ export class DeviceHealth {
     const up = status === undefined || (status & VIRTIO_NET_S_LINK_UP) !== 0;
     if (up === this.#linkUp) return;
     this.#linkUp = up;
-    this.log.info(`${this.transport.fn.name} link ${up ? "up" : "down"}`);
+    this.log.info(`${this.transport.fn.name} link ${up ? "up" : "down"}`, {
+      event: "link_changed",
+      device: this.transport.fn.name,
+      link: up ? "up" : "down",
+    });
   }
 }

@@ -15,7 +15,7 @@ import { wantedFromDevice } from "./feature-sets.ts";
 import { Interrupts } from "./interrupts.ts";
 import { NetControl } from "./net-control.ts";
 import type { RelayThreads } from "./relay-threads/relay-threads.ts";
-import { type DatapathPolicy, describeQueue, type Ring } from "./ring.ts";
+import { type DatapathPolicy, logQueue, type Ring } from "./ring.ts";
 import { RingFactory } from "./ring-factory.ts";
 import { SwitchTimes } from "./switch-times.ts";
 import type { VringConfig } from "./vdpa-device.ts";
@@ -168,8 +168,13 @@ export class DeviceRun {
     this.#health.onStart(accepted);
     this.#startMs = performance.now() - started;
     const ms = this.#startMs.toFixed(1);
-    this.log.info(`${this.transport.fn.name} runs with ${vrings.length} rings after ${ms} ms`);
-    for (const ring of this.rings.values()) this.log.info(describeQueue(ring.state()));
+    this.log.info(`${this.transport.fn.name} runs with ${vrings.length} rings after ${ms} ms`, {
+      event: "device_started",
+      device: this.transport.fn.name,
+      rings: vrings.length,
+      start_ms: Number(ms),
+    });
+    for (const ring of this.rings.values()) logQueue(this.log, ring.state());
   }
 
   #setUpControlQueue(accepted: bigint, index: number): ControlQueue | undefined {
@@ -242,7 +247,10 @@ export class DeviceRun {
     try {
       this.transport.reset();
     } catch (error) {
-      this.log.error(`${messageOf(error)}; the PCI function is reset instead`);
+      this.log.error(`${messageOf(error)}; the PCI function is reset instead`, {
+        event: "function_reset",
+        error: messageOf(error),
+      });
       this.transport.fn.reset();
       this.#stuck = true;
     }

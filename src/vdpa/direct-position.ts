@@ -62,6 +62,10 @@ export function directPosition(
     found.kind === "recovered"
       ? "its entries in flight are right only if the device completed in order"
       : found.reason;
-  log.warn(`queue ${vring.index}: the position at which it stops is not certain: ${why}`);
+  log.warn(`queue ${vring.index}: the position at which it stops is not certain: ${why}`, {
+    event: "position_uncertain",
+    queue: vring.index,
+    reason: why,
+  });
   return base;
 }

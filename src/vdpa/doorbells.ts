@@ -74,6 +74,7 @@ export class Doorbells {
       } catch (error) {
         this.log.warn(
           `queue ${queue}: the kernel does not ring this doorbell, kicks are relayed (${messageOf(error)})`,
+          { event: "doorbell_relayed", queue, error: messageOf(error) },
         );
       }
     }

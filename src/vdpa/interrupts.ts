@@ -59,6 +59,7 @@ export class Interrupts {
       this.log.warn(
         `${this.fn.name} has ${this.#vectors} MSI-X vectors, ${wanted} would give each queue its own: ` +
           `vector ${this.#sharedVector} is shared and relayed`,
+        { event: "vectors_short", device: this.fn.name, vectors: this.#vectors, wanted },
       );
       this.fn.setVector(this.#sharedVector, this.#sharedFd);
     }
@@ -109,7 +110,11 @@ export class Interrupts {
       signalPeerEventfd(callFd);
     } catch (error) {
       this.#direct.delete(queue);
-      this.log.error(`queue ${queue} is left without an interrupt: ${messageOf(error)}`);
+      this.log.error(`queue ${queue} is left without an interrupt: ${messageOf(error)}`, {
+        event: "interrupt_lost",
+        queue,
+        error: messageOf(error),
+      });
     }
   }
 

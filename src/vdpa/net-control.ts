@@ -53,6 +53,6 @@ export class NetControl {
     if (!this.#queue || !this.#canSetPairs) return;
     this.#queue.setQueuePairs(pairs);
     this.#pairs = pairs;
-    this.log.info(`${pairs} queue pair${pairs === 1 ? "" : "s"} active`);
+    this.log.info(`${pairs} queue pair${pairs === 1 ? "" : "s"} active`, { event: "pairs_active", pairs });
   }
 }

@@ -10,7 +10,7 @@ import { announce } from "./announcement.ts";
 import type { Counters } from "./counters.ts";
 import { DeviceRun, type DeviceRunOptions } from "./device-run.ts";
 import { offeredToFrontEnd } from "./feature-sets.ts";
-import { describeQueue, type QueueState, type Ring } from "./ring.ts";
+import { logQueue, type QueueState, type Ring } from "./ring.ts";
 import { describeBase, isFreshBase } from "./ring-base.ts";
 import { requireRelayable } from "./ring-factory.ts";
 import { RingMoves } from "./ring-moves.ts";
@@ -118,7 +118,10 @@ export class VirtioNetDevice implements VdpaDevice {
     try {
       if (this.#run.factory.canRelay) this.#run.factory.warmUp();
     } catch (error) {
-      this.#log.warn(`the relay's code was not compiled ahead: ${messageOf(error)}`);
+      this.#log.warn(`the relay's code was not compiled ahead: ${messageOf(error)}`, {
+        event: "relay_cold",
+        error: messageOf(error),
+      });
     }
   }
 
@@ -159,7 +162,11 @@ export class VirtioNetDevice implements VdpaDevice {
       this.#run.start(features, vrings);
       this.#counters.add("configures");
     } catch (error) {
-      this.#log.error(`${this.transport.fn.name} was not started: ${messageOf(error)}`);
+      this.#log.error(`${this.transport.fn.name} was not started: ${messageOf(error)}`, {
+        event: "device_start_failed",
+        device: this.transport.fn.name,
+        error: messageOf(error),
+      });
       this.stop();
       throw error;
     }
@@ -181,7 +188,7 @@ export class VirtioNetDevice implements VdpaDevice {
       this.stopVring(vring.index);
       throw error;
     }
-    this.#log.info(describeQueue(ring.state()));
+    logQueue(this.#log, ring.state());
   }
 
   stopVring(index: number): number {
@@ -202,7 +209,10 @@ export class VirtioNetDevice implements VdpaDevice {
     if (this.#run.rings.size > 0) {
       if (this.#stopAlone(index)) return;
       // The others stay interrupted.
-      this.#log.info(`queue ${index} was stopped by a reset of the whole device`);
+      this.#log.info(`queue ${index} was stopped by a reset of the whole device`, {
+        event: "queue_stopped_by_reset",
+        queue: index,
+      });
     }
     this.#run.halt();
   }
@@ -217,7 +227,11 @@ export class VirtioNetDevice implements VdpaDevice {
       this.#run.resetQueue(index);
       return true;
     } catch (error) {
-      this.#log.error(`queue ${index} can not be stopped alone: ${messageOf(error)}`);
+      this.#log.error(`queue ${index} can not be stopped alone: ${messageOf(error)}`, {
+        event: "queue_stop_failed",
+        queue: index,
+        error: messageOf(error),
+      });
       return false;
     }
   }
@@ -230,7 +244,7 @@ export class VirtioNetDevice implements VdpaDevice {
     if (!enabled) ring.setEnabled(false, live);
     if (live) control.setEnabled([[index, enabled]]);
     if (enabled) ring.setEnabled(true, live);
-    this.#log.info(describeQueue(ring.state()));
+    logQueue(this.#log, ring.state());
   }
 
   setVringKick(index: number, fd: number): void {
@@ -309,7 +323,7 @@ export class VirtioNetDevice implements VdpaDevice {
   setHostNotifier(index: number, active: boolean): void {
     this.#run.doorbells.setHostNotifier(index, active);
     const ring = this.#run.rings.get(index);
-    if (ring) this.#log.info(describeQueue(ring.state()));
+    if (ring) logQueue(this.#log, ring.state());
   }
 
   watchModes(changed: () => void): () => void {

@@ -2,7 +2,7 @@ import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import { awaitPosition } from "./await-position.ts";
 import type { DeviceRun } from "./device-run.ts";
 import { ringTraits } from "./direct-position.ts";
-import { describeQueue, type Ring } from "./ring.ts";
+import { logQueue, type Ring } from "./ring.ts";
 import type { DeviceLogging } from "./vdpa-device.ts";
 
 /** The vring base of a ring that its device no longer touches. */
@@ -57,7 +57,11 @@ export class RingMoves {
       this.#orStop(() => this.#move(ring));
       return true;
     } catch (error) {
-      this.run.log.error(`queue ${ring.index} was not given back to the device: ${messageOf(error)}`);
+      this.run.log.error(`queue ${ring.index} was not given back to the device: ${messageOf(error)}`, {
+        event: "hand_back_failed",
+        queue: ring.index,
+        error: messageOf(error),
+      });
       return false;
     }
   }
@@ -117,7 +121,7 @@ export class RingMoves {
     const after = () => [...rings.values()].filter(({ index }) => index === ring.index);
     this.run.onChange();
     switches.measure([ring], after, () => this.#giveBack(ring, this.#take(ring, baseOf)));
-    log.info(describeQueue(after()[0]!.state()));
+    logQueue(log, after()[0]!.state());
   }
 
   #take(ring: Ring, baseOf: BaseOf): number {

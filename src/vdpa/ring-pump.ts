@@ -213,6 +213,7 @@ export class RingPump implements Pump {
     if (this.#overlong === 0) {
       this.place.log.warn(
         `queue ${this.pumped.index}: the device reports more bytes than a buffer has; such lengths are cut and counted`,
+        { event: "used_length_cut", queue: this.pumped.index },
       );
     }
     this.#overlong = overlongUsed;
@@ -225,6 +226,7 @@ export class RingPump implements Pump {
     this.#counters.add("ring_faults");
     this.place.log.error(
       `queue ${this.pumped.index} stops after a fault of the ${fault.side}'s in its ring: ${fault.message}`,
+      { event: "ring_fault", queue: this.pumped.index, side: fault.side, reason: fault.message },
     );
   }
 }

@@ -1,3 +1,4 @@
+import type { Log } from "../hw/log.ts";
 import type { VirtioTransport } from "../hw/virtio/transport.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import type { RelayLogging } from "../relay/relay.ts";
@@ -78,8 +79,12 @@ export interface Ring {
 }
 
 /** One line on how a queue's packets, kicks and interrupts travel. */
-export function describeQueue(q: QueueState): string {
+export function logQueue(log: Log, q: QueueState): void {
   const thread = q.thread === undefined ? "" : ` thread ${q.thread}`;
   const state = q.enabled ? "" : " disabled";
-  return `queue ${q.index} ${q.type} size ${q.size} ${q.mode} doorbell ${q.doorbell} vector ${q.vector} call ${q.call}${thread}${state}`;
+  const { index: queue, ...rest } = q;
+  log.info(
+    `queue ${q.index} ${q.type} size ${q.size} ${q.mode} doorbell ${q.doorbell} vector ${q.vector} call ${q.call}${thread}${state}`,
+    { event: "queue_state", queue, ...rest },
+  );
 }

@@ -70,7 +70,11 @@ export class BackChannel {
   }
 
   #onClose(reason: string | undefined): void {
-    if (!this.#closing) this.log.warn(`back channel closed: ${reason ?? "by the front-end"}`);
+    if (!this.#closing)
+      this.log.warn(`back channel closed: ${reason ?? "by the front-end"}`, {
+        event: "back_channel_closed",
+        reason: reason ?? "by the front-end",
+      });
     for (const { answered } of this.#pending.splice(0)) answered(false, "the back channel was closed");
   }
 }

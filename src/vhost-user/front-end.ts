@@ -32,6 +32,8 @@ export class FrontEnd {
   readonly connection: Connection;
   /** Messages handled so far. */
   messages = 0;
+  /** The message over which the connection ends. */
+  #fatal: string | undefined;
   readonly #onGone: (frontEnd: FrontEnd) => void;
 
   /** Takes over the fd. `onGone` is called once, when the device is reset and everything is closed. */
@@ -65,12 +67,17 @@ export class FrontEnd {
       this.context.onRefused?.(requestName(message.request));
       const line = describeRefusal(message.request, outcome.refused);
       // What is no OperatorError is a mistake of ours: say where.
-      if (!(outcome.refused instanceof OperatorError)) log.debug((outcome.refused as Error)?.stack ?? "");
+      if (!(outcome.refused instanceof OperatorError)) {
+        const stack = (outcome.refused as Error)?.stack ?? "";
+        log.debug(stack, { event: "internal_error", stack });
+      }
+      const name = requestName(message.request);
       if (outcome.disconnect) {
+        this.#fatal = name;
         this.connection.close(line);
         return;
       }
-      log.warn(line);
+      log.warn(line, { event: "message_refused", message: name, error: messageOf(outcome.refused) });
     }
     if (outcome.reply) this.connection.send(message.request, VERSION | FLAG_REPLY, outcome.reply);
   }
@@ -81,10 +88,14 @@ export class FrontEnd {
     try {
       this.session.close();
     } catch (error) {
-      log.error(`closing the front-end's session: ${messageOf(error)}`);
+      log.error(`closing the front-end's session: ${messageOf(error)}`, {
+        event: "cleanup_failed",
+        error: messageOf(error),
+      });
     }
-    if (reason) log.warn(`front-end disconnected: ${reason}`);
-    else log.info("front-end disconnected");
+    const event = "front_end_disconnected";
+    if (reason) log.warn(`front-end disconnected: ${reason}`, { event, reason, message: this.#fatal });
+    else log.info("front-end disconnected", { event });
     this.#onGone(this);
   }
 }

@@ -77,7 +77,12 @@ export class HostNotifiers {
     // Withdrawn, or offered anew on another channel meanwhile.
     if (this.#channel !== channel || this.#pages.get(index) !== "offered") return;
     this.#pages.set(index, ok ? "taken" : "refused");
-    if (!ok) this.log.debug(`ring ${index}: the front-end does not map the doorbell page: ${reason}`);
+    if (!ok)
+      this.log.debug(`ring ${index}: the front-end does not map the doorbell page: ${reason}`, {
+        event: "doorbell_page_refused",
+        queue: index,
+        reason,
+      });
     this.#setActive(index, ok);
   }
 
@@ -91,7 +96,11 @@ export class HostNotifiers {
     try {
       this.place.device.setHostNotifier(index, active);
     } catch (error) {
-      this.log.error(`ring ${index}: switching its doorbell: ${messageOf(error)}`);
+      this.log.error(`ring ${index}: switching its doorbell: ${messageOf(error)}`, {
+        event: "doorbell_switch_failed",
+        queue: index,
+        error: messageOf(error),
+      });
     }
   }
 }

@@ -174,12 +174,14 @@ export class FrontEndServer {
     }
     closeFd(fd);
     this.#context.counters.add("refused_connections");
-    this.options.log.warn("turned away a second front-end: one is connected already");
+    this.options.log.warn("turned away a second front-end: one is connected already", {
+      event: "front_end_turned_away",
+    });
   }
 
   #serve(fd: number): void {
     this.#context.counters.add("connections");
-    this.options.log.info("front-end connected");
+    this.options.log.info("front-end connected", { event: "front_end_connected" });
     this.#frontEnd = new FrontEnd(this.#context, fd, (frontEnd) => this.#onGone(frontEnd));
     this.options.onConnect?.();
   }
@@ -212,7 +214,8 @@ export class FrontEndServer {
 
   /** One line for a problem that lasts, not one for each attempt. */
   #report(problem: string): void {
-    if (problem !== this.#lastProblem) this.options.log.warn(problem);
+    if (problem !== this.#lastProblem)
+      this.options.log.warn(problem, { event: "front_end_unreachable", reason: problem });
     this.#lastProblem = problem;
   }
 }

@@ -233,7 +233,10 @@ export class Session {
       try {
         step();
       } catch (error) {
-        this.logger.error(`closing the front-end's session: ${messageOf(error)}`);
+        this.logger.error(`closing the front-end's session: ${messageOf(error)}`, {
+          event: "cleanup_failed",
+          error: messageOf(error),
+        });
       }
     }
   }

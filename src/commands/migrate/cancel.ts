@@ -32,11 +32,20 @@ export default defineVerb({
       const record = migrationRecord(state);
       output.print(record, () => renderQueues(record, output));
       for (const queue of state.queues.filter(({ mode }) => mode === "relay")) {
-        log.warn(`queue ${queue.index} stays relayed ${untilDirect(state, queue)}`);
+        log.warn(`queue ${queue.index} stays relayed ${untilDirect(state, queue)}`, {
+          event: "queue_stays_relayed",
+          device,
+          queue: queue.index,
+        });
       }
     } catch (error) {
-      if (signal.aborted && released) log.warn(`the rings of ${device} go back by themselves as they can`);
-      else if (signal.aborted) log.warn(`${device} lets its rings go all the same`);
+      if (signal.aborted && released)
+        log.warn(`the rings of ${device} go back by themselves as they can`, {
+          event: "hold_released",
+          device,
+        });
+      else if (signal.aborted)
+        log.warn(`${device} lets its rings go all the same`, { event: "hold_released", device });
       throw error;
     } finally {
       served.client.close();

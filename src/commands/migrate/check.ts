@@ -49,6 +49,7 @@ export default defineVerb({
     if (!fits && other.features.source === "kernel") {
       log.warn(
         `${other.bdf} was probed under a kernel driver and may offer more: probe it bound to vfio-pci`,
+        { event: "probe_incomplete", device: other.bdf },
       );
     }
     return fits ? EXIT.ok : EXIT.migration;

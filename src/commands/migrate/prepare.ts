@@ -17,11 +17,17 @@ export default defineVerb({
       const record = migrationRecord(after as DeviceState);
       output.print(record, () => renderQueues(record, output));
       if (record.phase === "no front-end") {
-        log.info(`${state.device} has no front-end: its rings will be relayed from their start`);
+        log.info(`${state.device} has no front-end: its rings will be relayed from their start`, {
+          event: "hold_without_front_end",
+          device: state.device,
+        });
       }
     } catch (error) {
       if (signal.aborted) {
-        log.warn(`${state.device} goes on to relay its rings and stays so: vdpactl migrate cancel undoes it`);
+        log.warn(
+          `${state.device} goes on to relay its rings and stays so: vdpactl migrate cancel undoes it`,
+          { event: "hold_stays", device: state.device },
+        );
       }
       throw error;
     } finally {

@@ -52,7 +52,9 @@ export default defineVerb({
       });
     } catch (error) {
       if (signal.aborted)
-        log.warn("the daemon goes on with the move: vdpactl stats shows where the guest is");
+        log.warn("the daemon goes on with the move: vdpactl stats shows where the guest is", {
+          event: "move_goes_on",
+        });
       throw error;
     } finally {
       client.close();

@@ -15,7 +15,11 @@ export async function bindFirst(devices: readonly DeviceOptions[], log: Log): Pr
       await bindDevices([bdf], log);
     } catch (error) {
       if (devices.length === 1) throw error;
-      log.error(`${bdf}: ${messageOf(error)}`);
+      log.error(`${bdf}: ${messageOf(error)}`, {
+        event: "bind_failed",
+        device: bdf,
+        error: messageOf(error),
+      });
     }
   }
 }

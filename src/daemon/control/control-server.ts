@@ -45,7 +45,12 @@ export class ControlServer {
       server.once("error", reject);
       server.listen(first, resolve);
     });
-    server.on("error", (error) => options.log.warn(`the control socket: ${messageOf(error)}`));
+    server.on("error", (error) =>
+      options.log.warn(`the control socket: ${messageOf(error)}`, {
+        event: "control_socket_failed",
+        error: messageOf(error),
+      }),
+    );
     try {
       chmodSync(first, 0o600);
       renameSync(first, path);
@@ -77,7 +82,10 @@ export class ControlServer {
     if (refusal) {
       socket.on("error", () => {});
       socket.destroy();
-      log.warn(`a client of the control socket was turned away: ${refusal}`);
+      log.warn(`a client of the control socket was turned away: ${refusal}`, {
+        event: "control_client_refused",
+        reason: refusal,
+      });
       return;
     }
     const connection = new ControlConnection(socket, carryOut, () => this.#connections.delete(connection));

@@ -45,7 +45,8 @@ export class StatePublisher {
       problem = messageOf(error);
     }
     // What others see is no reason to stop serving, and one line about it is enough.
-    if (!this.#reported) this.log.error(`the state can not be shown: ${problem}`);
+    if (!this.#reported)
+      this.log.error(`the state can not be shown: ${problem}`, { event: "state_unshown", reason: problem });
     this.#reported = true;
   }
 }

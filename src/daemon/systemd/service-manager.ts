@@ -25,7 +25,11 @@ export class ServiceManager {
       sendDatagram(this.address, noticeText(notice), fds);
       this.#complained = false;
     } catch (error) {
-      if (!this.#complained) this.log.warn(`the service manager was not told: ${messageOf(error)}`);
+      if (!this.#complained)
+        this.log.warn(`the service manager was not told: ${messageOf(error)}`, {
+          event: "service_manager_untold",
+          error: messageOf(error),
+        });
       this.#complained = true;
     }
   }

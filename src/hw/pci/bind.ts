@@ -50,7 +50,7 @@ export async function executePlan(
 ): Promise<Bound[]> {
   checkPlanRights(plan, host);
   for (const module of plan.modules) {
-    log.debug(`loading the kernel module ${module}`);
+    log.debug(`loading the kernel module ${module}`, { event: "module_loading", module });
     system.modprobe(module);
   }
   const touched: DevicePlan[] = [];
@@ -89,7 +89,11 @@ async function executeDevice(
   if (remember) rememberDriver(device.bdf, remember, host);
   for (const write of writes) {
     signal?.throwIfAborted();
-    log.debug(`writing "${write.value}" to ${write.path}`);
+    log.debug(`writing "${write.value}" to ${write.path}`, {
+      event: "sysfs_write",
+      path: write.path,
+      value: write.value,
+    });
     await system.write(write);
   }
   const wanted = goal.kind === "driver" || goal.kind === "state" ? goal.driver : undefined;
@@ -125,9 +129,19 @@ async function rollBack(
       for (const write of writes) await system.write(write);
       expectDriver(bdf, driver, host);
       if (remember) forgetDriver(bdf, host);
-      if (writes.length > 0) log.warn(`${bdf} is back at ${driver ?? "no driver"}`);
+      if (writes.length > 0)
+        log.warn(`${bdf} is back at ${driver ?? "no driver"}`, {
+          event: "driver_restored",
+          device: bdf,
+          driver: driver ?? "none",
+        });
     } catch (error) {
-      log.error(`${bdf} could not be put back to ${driver ?? "no driver"}: ${messageOf(error)}`);
+      log.error(`${bdf} could not be put back to ${driver ?? "no driver"}: ${messageOf(error)}`, {
+        event: "driver_not_restored",
+        device: bdf,
+        driver: driver ?? "none",
+        error: messageOf(error),
+      });
     }
   }
 }

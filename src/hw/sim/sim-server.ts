@@ -32,7 +32,10 @@ export class SimServer {
     let now = on;
     const apply = () => {
       this.#device.inject(now ? faults : withdrawn(faults));
-      log.info(`simulated device misbehaves ${now ? "as ordered" : "no longer"}`);
+      log.info(`simulated device misbehaves ${now ? "as ordered" : "no longer"}`, {
+        event: "sim_faults",
+        on: now,
+      });
     };
     if (on && Object.keys(faults).length > 0) apply();
     this.#loop.add(fd, EPOLLIN, () => {

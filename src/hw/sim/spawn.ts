@@ -4,7 +4,7 @@ import type { SimOptions } from "./sim-options.ts";
 
 /**
  * Starts a simulated device in a thread of its own and connects to it.
- * @param startWorker starts a worker that calls `runSimWorker(link, options)`; the worker ends after `close`
+ * @param startWorker starts a worker that calls `runSimWorker(link, options, log)`; the worker ends after `close`
  */
 export function spawnSim(
   options: SimOptions,

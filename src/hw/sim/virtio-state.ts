@@ -116,7 +116,7 @@ export class VirtioState implements CommonTarget {
     if (this.#status & STATUS_NEEDS_RESET) return;
     this.#status |= STATUS_NEEDS_RESET;
     this.#counters.add("device_faults");
-    this.#log.warn(`simulated device needs a reset: ${why}`);
+    this.#log.warn(`simulated device needs a reset: ${why}`, { event: "sim_needs_reset", reason: why });
     if (this.#status & STATUS_DRIVER_OK) this.#interrupts.signal(this.configVector);
   }
 
@@ -188,7 +188,11 @@ export class VirtioState implements CommonTarget {
 
   violation(text: string): void {
     this.#counters.add("driver_faults");
-    if (++this.#violations <= LOGGED) this.#log.warn(`simulated device ignores its driver: ${text}`);
+    if (++this.#violations <= LOGGED)
+      this.#log.warn(`simulated device ignores its driver: ${text}`, {
+        event: "sim_driver_fault",
+        reason: text,
+      });
   }
 
   #acceptFeatures(status: number): boolean {
@@ -199,7 +203,11 @@ export class VirtioState implements CommonTarget {
     const refused = this.#config.faults.refuseFeatures
       ? "as ordered"
       : featureProblem(this.offered, this.features);
-    if (refused) this.#log.info(`simulated device refuses the features: ${refused}`);
+    if (refused)
+      this.#log.info(`simulated device refuses the features: ${refused}`, {
+        event: "sim_features_refused",
+        reason: refused,
+      });
     return refused === undefined;
   }
 }

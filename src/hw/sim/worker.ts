@@ -1,4 +1,3 @@
-import { writeFd } from "../ffi/fd.ts";
 import type { Log } from "../log.ts";
 import { MailboxServer } from "../mailbox.ts";
 import { messageOf } from "../operator-error.ts";
@@ -9,24 +8,11 @@ import { SimDevice } from "./sim-device.ts";
 import type { SimOptions } from "./sim-options.ts";
 import { SimServer } from "./sim-server.ts";
 
-/** The thread has no way to main's log while it blocks in the kernel; it writes its few lines itself. */
-const stderrLog: Log = {
-  debug() {},
-  info() {},
-  warn: (text) => writeFd(2, Buffer.from(`warn: ${text}\n`), "stderr"),
-  error: (text) => writeFd(2, Buffer.from(`error: ${text}\n`), "stderr"),
-};
-
 /**
  * Runs the simulated device in this thread until the connected side closes it. Blocks: nothing else of the thread
  * is served meanwhile. Whatever goes wrong is told to the connected side and logged.
  */
-export function runSimWorker(
-  link: SimLink,
-  options: SimOptions,
-  log: Log = stderrLog,
-  faultSwitch?: FaultSwitch,
-): void {
+export function runSimWorker(link: SimLink, options: SimOptions, log: Log, faultSwitch?: FaultSwitch): void {
   const mailbox = new MailboxServer(link, PROTOCOL);
   try {
     const { buffer, offset } = countersOf(link);
@@ -36,6 +22,9 @@ export function runSimWorker(
     server.run();
   } catch (error) {
     mailbox.die(error);
-    log.error(`the thread of the simulated device has died: ${messageOf(error)}`);
+    log.error(`the thread of the simulated device has died: ${messageOf(error)}`, {
+      event: "sim_died",
+      error: messageOf(error),
+    });
   }
 }

@@ -25,7 +25,11 @@ export interface VfioOptions {
 export function openVfio(bdf: string, options: VfioOptions, kernel: Kernel = systemKernel): PciFunction {
   const host = hostDevice(kernel, bdf);
   const open = openEitherWay(kernel, host, options);
-  options.log.debug(`${bdf}: opened ${open.device.path}${open.group === undefined ? " with iommufd" : ""}`);
+  options.log.debug(`${bdf}: opened ${open.device.path}${open.group === undefined ? " with iommufd" : ""}`, {
+    event: "vfio_opened",
+    device: bdf,
+    path: open.device.path,
+  });
   try {
     return new VfioFunction(bdf, open, options.log);
   } catch (error) {
@@ -51,6 +55,7 @@ function openGroupInstead(kernel: Kernel, host: HostDevice, closed: SysError, lo
     const open = openThroughGroup(kernel, host, undefined);
     log.info(
       `${host.bdf}: opened through its IOMMU group, as ${closed.path} can not be opened (${closed.code})`,
+      { event: "vfio_group_used", device: host.bdf, path: closed.path, error: closed.code },
     );
     return open;
   } catch (error) {

@@ -130,7 +130,12 @@ export class VfioFunction implements PciFunction {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    const report = (error: unknown) => this.log.warn(`closing ${this.name}: ${messageOf(error)}`);
+    const report = (error: unknown) =>
+      this.log.warn(`closing ${this.name}: ${messageOf(error)}`, {
+        event: "cleanup_failed",
+        device: this.name,
+        error: messageOf(error),
+      });
     const attempt = (step: () => void) => {
       try {
         step();

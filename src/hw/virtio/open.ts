@@ -26,13 +26,19 @@ export function openVirtio(fn: PciFunction, log?: Log, options: { limitMs?: numb
   const { deviceType, transitional, config } = identify(fn);
   const found = findStructures(fn, config);
   if ("structures" in found) {
-    log?.debug(`${fn.name}: virtio device type ${deviceType}, modern registers`);
+    log?.debug(`${fn.name}: virtio device type ${deviceType}, modern registers`, {
+      event: "registers_found",
+      device: fn.name,
+      type: deviceType,
+      layout: "modern",
+    });
     return new ModernTransport(fn, deviceType, found.structures, limitMs);
   }
   const revision = fn.read(CONFIG_REGION, PCI_REVISION_ID, 1);
   if (transitional && revision === LEGACY_REVISION && fn.regionSize(0) >= LEGACY_HEADER) {
     log?.debug(
       `${fn.name}: virtio device type ${deviceType}, legacy registers (no ${found.missing} capability)`,
+      { event: "registers_found", device: fn.name, type: deviceType, layout: "legacy" },
     );
     return new LegacyTransport(fn, deviceType, msixCapability(config), limitMs);
   }

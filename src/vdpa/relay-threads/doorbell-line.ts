@@ -34,6 +34,7 @@ export class DoorbellLine {
       } catch (error) {
         this.log.warn(
           `queue ${this.queue}: the kernel does not ring this doorbell, the device's thread does (${messageOf(error)})`,
+          { event: "doorbell_relayed", queue: this.queue, error: messageOf(error) },
         );
       }
     }

@@ -112,7 +112,11 @@ export class RemotePump implements Pump {
       this.#settleLog(outcome.log);
     } catch (error) {
       counters.add("ring_faults");
-      log.error(`queue ${this.pumped.index} was not stopped in order: ${messageOf(error)}`);
+      log.error(`queue ${this.pumped.index} was not stopped in order: ${messageOf(error)}`, {
+        event: "cleanup_failed",
+        queue: this.pumped.index,
+        error: messageOf(error),
+      });
     }
     line.close();
     onFinished();

@@ -14,6 +14,7 @@ export function setLogBase(session: Session, message: LogMessage, fds: PassedFds
   if (lastGpa >= 0n && !log.covers(lastGpa)) {
     session.logger.warn(
       `dirty log of ${hex(message.mmap_size)} bytes ends before the guest's last page at GPA ${hex(lastGpa)}`,
+      { event: "dirty_log_short", log_bytes: Number(message.mmap_size), last_gpa: hex(lastGpa) },
     );
   }
   const old = session.log;

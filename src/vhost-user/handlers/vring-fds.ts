@@ -21,6 +21,7 @@ export function setVringKick(session: Session, file: VringFile, fds: PassedFds):
   else
     session.logger.warn(
       `ring ${ring.index}: the front-end gives no kick fd: the device hears of nothing new`,
+      { event: "kick_fd_missing", queue: ring.index },
     );
   replace(session, ring, "kick", fds, (next) => session.device.setVringKick(ring.index, next));
   ring.started = true;

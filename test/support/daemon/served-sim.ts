@@ -78,7 +78,7 @@ export class ServedSim {
     const { channel } = this;
     const relayLinks = Array.from({ length: relayThreads }, () => createRelayLink());
     const counters = new Counters().memory;
-    const log = { level: "quiet", color: false, journald: false } as const;
+    const log = { level: "quiet", format: "text", color: false, journald: false } as const;
     for (const [number, relayLink] of relayLinks.entries()) {
       const workerData: RelayWorkerData = { role: "relay", number, link: relayLink, counters, log };
       this.#threads.push(ended(new Worker(ENTRY, { workerData })));

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { fstatSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { flag, list, value } from "../../../src/cli/options.ts";
@@ -20,8 +20,8 @@ const show = defineVerb({
   positional: "pci",
   examples: ["vdpactl show 00:04.0"],
   async run({ options, output, log, signal }) {
-    log.debug("debugging");
-    log.info("informing");
+    log.debug("debugging", { event: "module_loading", module: "m" });
+    log.info("informing", { event: "nothing_to_do" });
     if (options.fail === "error") throw new Error("odd\nthing");
     if (options.fail === "code") return 7;
     if (options.fail === "interrupt") {
@@ -149,6 +149,69 @@ test("an interrupt ends with 130", async () => {
 
 test("nobody reading is no error", async () => {
   expect(await run(["-q", "show"], { brokenPipe: true })).toEqual({ code: 0, out: "", err: "" });
+});
+
+test("the log as JSON: by flag, by environment, by file, and so is the error at the end", async () => {
+  const path = config('log-format = "json"\n');
+  const fail = ["show", "--fail", "not-ready"];
+  for (const [argv, env] of [
+    [["--log-format", "json", ...fail], {}],
+    [[...fail, "--log-format=json"], { VDPACTL_LOG_FORMAT: "text" }],
+    [fail, { VDPACTL_LOG_FORMAT: "json" }],
+    [[...fail, "--config", path], {}],
+  ] as const) {
+    const { code, err } = await run([...argv], { env });
+    const [first, last] = err
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    expect(first).toMatchObject({ level: "info", event: "nothing_to_do", text: "informing" });
+    expect(last).toMatchObject({
+      level: "error",
+      event: "command_failed",
+      error: "it failed",
+      reason: "so",
+      remedy: "do that",
+      exit_code: code,
+      text: "it failed: so; try: do that",
+    });
+  }
+  expect((await run([...fail, "--config", path, "--log-format", "text"])).err).toStartWith(
+    "informing\nerror:",
+  );
+});
+
+test.each([
+  [["--log-format", "json", "--xyzzy", "show"], {}],
+  [["show", "--xyzzy", "--log-format=json"], {}],
+  [["show", "--xyzzy"], { VDPACTL_LOG_FORMAT: "json" }],
+  [["shwo", "--log-format", "json"], {}],
+])("an error of the command line %p is JSON too", async (argv, env) => {
+  const { err } = await run(argv, { env });
+  expect(JSON.parse(err)).toMatchObject({ event: "command_failed", exit_code: 2 });
+});
+
+test("a format that is none", async () => {
+  const { code, err } = await run(["show", "--log-format", "xml"]);
+  expect([code, err]).toEqual([
+    2,
+    'error: --log-format: "xml" is not a valid value\n  why: one of text, json is needed\n  try: vdpactl show --help\n',
+  ]);
+});
+
+test("unexpected errors as JSON are marked as ours, and tell where with -v", async () => {
+  const argv = ["show", "-q", "--log-format", "json", "--fail", "error"];
+  const { text, stack } = JSON.parse((await run(argv)).err);
+  expect([text, stack]).toEqual(["Error: odd; thing; this is a fault of vdpactl", undefined]);
+  const verbose = (await run(["-v", "show", "--log-format", "json", "--fail", "error"])).err;
+  expect(JSON.parse(verbose.trimEnd().split("\n").at(-1)!).stack).toContain("run.test.ts");
+});
+
+test("in the journal an error is one line with its priority", async () => {
+  const { dev, ino } = fstatSync(2, { bigint: true });
+  const env = { JOURNAL_STREAM: `${dev}:${ino}` };
+  const { err } = await run(["-q", "show", "--fail", "failed"], { env });
+  expect(err).toBe("<3>it failed: so; try: do that\n");
 });
 
 test("a flag wins over the environment, which wins over the file", async () => {

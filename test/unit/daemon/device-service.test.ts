@@ -11,7 +11,7 @@ import { CollectedLog } from "../../support/virtio-driver/collected-log.ts";
 
 const LONG_MS = 20_000;
 const ENTRY = join(import.meta.dir, "../../../src/daemon/worker-entry.ts");
-const QUIET = { level: "quiet", color: false, journald: false } as const;
+const QUIET = { level: "quiet", format: "text", color: false, journald: false } as const;
 /** A device that no machine has. */
 const OTHER = "ffff:ff:1f.7";
 

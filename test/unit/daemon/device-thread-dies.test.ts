@@ -36,7 +36,7 @@ test("a serving thread that dies takes its socket with it, and nothing of the ot
       devices: names.map(device),
       runtimeDirectory: directory,
       metrics: undefined,
-      logSettings: { level: "quiet", color: false, journald: false },
+      logSettings: { level: "quiet", format: "text", color: false, journald: false },
       manager: new ServiceManager(undefined, log),
       watchdogMs: undefined,
       entry: join(import.meta.dir, "dying-device-entry.ts"),

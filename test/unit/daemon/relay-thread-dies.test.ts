@@ -35,7 +35,7 @@ test("a relay thread that dies ends the service with an error that names it", as
       ],
       runtimeDirectory: directory,
       metrics: undefined,
-      logSettings: { level: "quiet", color: false, journald: false },
+      logSettings: { level: "quiet", format: "text", color: false, journald: false },
       manager: new ServiceManager(undefined, new CollectedLog()),
       watchdogMs: undefined,
       entry: join(import.meta.dir, "dying-relay-entry.ts"),
