@@ -1,5 +1,6 @@
 import { createConsola } from "consola/core";
 import type { Log, LogEvent } from "../hw/log.ts";
+import type { Trace } from "../hw/trace.ts";
 import { type LogLevel, type LogSettings, logLine } from "./log-line.ts";
 import { writeNow } from "./terminal.ts";
 
@@ -28,8 +29,13 @@ export function createLog(settings: LogSettings, write: (line: string) => void =
   });
 }
 
+/** Tells what passes, however little else the log says. As `createLog`, it works in a worker. */
+export function createTrace(settings: LogSettings, write: (line: string) => void = writeToStderr): Trace {
+  return (text, event) => write(logLine(settings, "trace", text, event));
+}
+
 /** A log nobody can read is no reason to stop serving. */
-export function writeToStderr(line: string): void {
+function writeToStderr(line: string): void {
   try {
     writeNow(2, line);
   } catch {}

@@ -6,7 +6,7 @@ import type { DeviceWorkerData } from "./messages.ts";
 export interface DeviceRequest
   extends Pick<
     DeviceWorkerData,
-    "meeting" | "queuePairs" | "featuresMask" | "doorbells" | "datapath" | "force"
+    "meeting" | "queuePairs" | "featuresMask" | "doorbells" | "datapath" | "force" | "trace"
   > {
   /** Full BDF, or a name of its own among the devices of the process. */
   readonly name: string;

@@ -1,5 +1,5 @@
 import { type MessagePort, parentPort } from "node:worker_threads";
-import { createLog } from "../cli/log.ts";
+import { createLog, createTrace } from "../cli/log.ts";
 import { EPOLLIN, EventLoop } from "../hw/ffi/event-loop.ts";
 import { isReady, POLLIN } from "../hw/ffi/fd.ts";
 import type { Log } from "../hw/log.ts";
@@ -54,12 +54,14 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
   cleanup.push(() => relayThreads?.close());
 
   const counters = new Counters(data.counters);
+  const trace = data.trace ? createTrace(data.log) : undefined;
   const watch = new DeviceWatch(data.board);
   const pulse = new Pulse(data.pulse);
   const served = ServedDevice.open(data.target, {
     ...data,
     loop,
     log,
+    trace,
     counters,
     onChange: watch.touch,
     mappingTime: watch.mappingTime,
@@ -75,6 +77,7 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
     loop,
     device: served.device,
     log,
+    trace,
     counters,
     onChange: watch.touch,
     onRefused: watch.onRefused,

@@ -47,6 +47,8 @@ export interface DeviceWorkerData {
   readonly relayLinks: readonly RelayLink[];
   /** Serve even where the device's DMA may not be translated by the IOMMU. */
   readonly force: boolean;
+  /** Tell of each message and each register write. */
+  readonly trace: boolean;
   readonly counters: SharedArrayBuffer;
   /** Memory of a StateBoard. */
   readonly board: SharedArrayBuffer;

@@ -5,8 +5,10 @@ import type { Log } from "../hw/log.ts";
 import { OperatorError } from "../hw/operator-error.ts";
 import type { DmaSpace, PciFunction } from "../hw/pci-function.ts";
 import { connectSim } from "../hw/sim/link.ts";
+import type { Trace } from "../hw/trace.ts";
 import { openVfio } from "../hw/vfio/open.ts";
 import { openVirtio } from "../hw/virtio/open.ts";
+import { traceFunction } from "../hw/virtio/trace/trace-function.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import type { Counters } from "../vdpa/counters.ts";
 import { type NetDeviceOptions, VirtioNetDevice } from "../vdpa/net-device.ts";
@@ -23,6 +25,8 @@ export interface OpenedDeviceOptions
   readonly loop: EventLoop;
   readonly log: Log;
   readonly counters: Counters;
+  /** Is told of register writes; undefined where nobody wants to know. */
+  readonly trace?: Trace | undefined;
   /** Serve even where the device's DMA may not be translated by the IOMMU. */
   readonly force: boolean;
 }
@@ -45,9 +49,11 @@ export class OpenedDevice {
     memoryOn: (dma: DmaSpace) => GuestMemory,
   ): OpenedDevice {
     const { log, loop } = options;
-    const fn = target.kind === "sim" ? connectSim(target.link, target.name) : openVfio(target.bdf, { log });
-    const undo: (() => void)[] = [() => fn.close()];
+    const { trace } = options;
+    const bare = target.kind === "sim" ? connectSim(target.link, target.name) : openVfio(target.bdf, { log });
+    const undo: (() => void)[] = [() => bare.close()];
     try {
+      const fn = trace ? traceFunction(bare, trace) : bare;
       const transport = openVirtio(fn, log);
       if (transport.deviceType !== VIRTIO_ID_NET) {
         throw new OperatorError(`${fn.name} is not a network device`, {

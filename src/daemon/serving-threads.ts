@@ -153,7 +153,7 @@ export class ServingThreads implements Watched {
   }
 
   #startDevice(target: Target, relayLinks: ReturnType<typeof createRelayLink>[]): Worker {
-    const { meeting, queuePairs, featuresMask, doorbells, datapath, force } = this.request;
+    const { meeting, queuePairs, featuresMask, doorbells, datapath, force, trace } = this.request;
     const { counters, board, managerAddress, logSettings } = this.context;
     return this.#spawn(
       {
@@ -169,6 +169,7 @@ export class ServingThreads implements Watched {
         datapath,
         relayLinks,
         force,
+        trace,
         counters: counters.memory,
         board: board.memory,
         pulse: this.#pulse.memory,

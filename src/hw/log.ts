@@ -1,4 +1,5 @@
 import type { LogEventName } from "./log-events.ts";
+import type { TraceValue } from "./trace.ts";
 
 /** What a line says besides its text, under keys that stay the same. Its values are plain data for JSON. */
 export interface LogFields {
@@ -12,7 +13,7 @@ export interface LogFields {
   readonly error?: string | undefined;
   /** Why something is as it is. */
   readonly reason?: string | undefined;
-  readonly [key: string]: string | number | boolean | readonly string[] | undefined;
+  readonly [key: string]: TraceValue | undefined;
 }
 
 /** What happened. */

@@ -1,3 +1,5 @@
+import type { Trace } from "./trace.ts";
+
 /**
  * The seam between the driver and the thing it drives: a PCI function whose registers, interrupts and DMA this
  * process may use. Implemented by VFIO (src/hw/vfio) and by the simulated device (src/hw/sim); one contract suite
@@ -7,6 +9,8 @@ export interface PciFunction {
   /** Full BDF such as `0000:00:04.0`, or `sim`. */
   readonly name: string;
   readonly dma: DmaSpace;
+  /** Is told of commands to the device, which no register shows; undefined where nobody wants to know. */
+  readonly trace?: Trace;
 
   /** Bytes of a region, 0 when it is absent. Regions 0–5 are the BARs, `CONFIG_REGION` the config space. */
   regionSize(region: number): number;

@@ -1,9 +1,9 @@
-import type { EventLoop } from "../hw/ffi/event-loop.ts";
 import type { Log } from "../hw/log.ts";
 import { messageOf } from "../hw/operator-error.ts";
-import { Connection, type Message } from "./connection.ts";
+import type { Connection, Message } from "./connection.ts";
 import { vhost_user_u64 } from "./messages.ts";
-import { FLAG_NEED_REPLY, FLAG_REPLY, requestName, VERSION, VERSION_MASK } from "./protocol.ts";
+import { backendRequestName, FLAG_NEED_REPLY, FLAG_REPLY, VERSION, VERSION_MASK } from "./protocol.ts";
+import { type ChannelPlace, openConnection } from "./trace/open-connection.ts";
 
 /** Told whether the front-end did what was asked; false also when the channel ended before it answered. */
 export type Answered = (ok: boolean, reason: string) => void;
@@ -22,11 +22,11 @@ export class BackChannel {
 
   /** Takes over the fd, a connected stream socket. */
   constructor(
-    loop: EventLoop,
+    place: ChannelPlace,
     fd: number,
     private readonly log: Log,
   ) {
-    this.#connection = new Connection(loop, fd, {
+    this.#connection = openConnection("back", place, fd, {
       onMessage: (message) => this.#onReply(message),
       onClose: (reason) => this.#onClose(reason),
     });
@@ -63,7 +63,7 @@ export class BackChannel {
       throw new Error(`a message with flags 0x${flags.toString(16)} where only replies may come`);
     }
     if (pending?.request !== request)
-      throw new Error(`a reply to ${requestName(request)} that nobody asked for`);
+      throw new Error(`a reply to ${backendRequestName(request)} that nobody asked for`);
     if (payload.byteLength < vhost_user_u64.size) throw new Error(`a reply of ${payload.byteLength} bytes`);
     const { u64 } = vhost_user_u64.read(payload);
     pending.answered(u64 === 0n, `it answered ${u64}`);

@@ -41,6 +41,8 @@ export class Connection {
     private readonly loop: EventLoop,
     private readonly fd: number,
     private readonly events: ConnectionEvents,
+    /** Names of the channel's messages. */
+    private readonly nameOf: (request: number) => string = requestName,
   ) {
     loop.add(fd, EPOLLIN, () => this.serve());
   }
@@ -72,7 +74,7 @@ export class Connection {
       const n = sendWithFds(this.fd, bytes.subarray(sent), sent === 0 ? fds : []);
       if (n !== undefined) sent += n;
       else if (!wait || !this.#waitForRoom()) {
-        throw new OperatorError(`sending ${requestName(request)}`, {
+        throw new OperatorError(`sending ${this.nameOf(request)}`, {
           why: `the peer has not read its socket${wait ? ` for ${SEND_TIMEOUT_MS / 1000} s` : ""}`,
           kind: "protocol",
         });
@@ -116,7 +118,7 @@ export class Connection {
   #startPayload(): void {
     const { request, size } = vhost_user_header.read(this.#header);
     if (size > PAYLOAD_MAX) {
-      this.close(`${requestName(request)} announces a payload of ${size} bytes; ${PAYLOAD_MAX} are allowed`);
+      this.close(`${this.nameOf(request)} announces a payload of ${size} bytes; ${PAYLOAD_MAX} are allowed`);
       return;
     }
     this.#payload = new Uint8Array(new ArrayBuffer(size));

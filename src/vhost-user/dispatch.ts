@@ -70,7 +70,7 @@ function checkFlags(flags: number): void {
 
 function carryOut(session: Session, message: Message, row: AnyRow | undefined): unknown {
   if (row === undefined || "refused" in row) {
-    throw new OperatorError(`request ${message.request} is not supported`, {
+    throw new OperatorError("not supported", {
       why: row?.refused ?? "no such request is known",
       kind: "protocol",
     });

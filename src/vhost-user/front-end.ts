@@ -1,11 +1,13 @@
 import type { EventLoop } from "../hw/ffi/event-loop.ts";
 import type { Log } from "../hw/log.ts";
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
+import type { Trace } from "../hw/trace.ts";
 import type { VdpaDevice } from "../vdpa/vdpa-device.ts";
-import { Connection, type Message } from "./connection.ts";
+import type { Connection, Message } from "./connection.ts";
 import { describeRefusal, dispatch } from "./dispatch.ts";
 import { FLAG_REPLY, requestName, VERSION } from "./protocol.ts";
 import { Session } from "./session.ts";
+import { openConnection } from "./trace/open-connection.ts";
 
 /** Counters that a front-end's messages move. */
 export type CounterName = "connections" | "refused_connections" | "messages" | "refused_messages";
@@ -20,6 +22,8 @@ export interface FrontEndContext {
   device: VdpaDevice;
   readonly log: Log;
   readonly counters: CounterSink;
+  /** Is told of each message; undefined where nobody wants to know. */
+  readonly trace?: Trace | undefined;
   /** What a front-end has set up, memory included, is about to change. */
   readonly onChange?: (() => void) | undefined;
   /** A message, by its name, was not carried out. */
@@ -45,8 +49,8 @@ export class FrontEnd {
     this.#onGone = onGone;
     context.onChange?.();
     context.device.prepare();
-    this.session = new Session(context, context.log, context.loop);
-    this.connection = new Connection(context.loop, fd, {
+    this.session = new Session(context, context.log, context.loop, context.trace);
+    this.connection = openConnection("main", this.session, fd, {
       onMessage: (message) => this.#onMessage(message),
       onClose: (reason) => this.#onClose(reason),
     });

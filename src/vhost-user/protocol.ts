@@ -53,6 +53,8 @@ export type RequestName = keyof typeof REQUEST;
 /** Back-end message ids (VHOST_USER_BACKEND_*) that we send. */
 export const BACKEND_REQUEST = { VRING_HOST_NOTIFIER_MSG: 3 } as const;
 
+export type BackendRequestName = keyof typeof BACKEND_REQUEST;
+
 /** Header flags. */
 export const VERSION_MASK = 0x3;
 export const VERSION = 0x1;
@@ -124,10 +126,16 @@ export const IMPLEMENTED = protocolBits(
 );
 
 const REQUEST_NAMES = new Map<number, string>(Object.entries(REQUEST).map(([name, id]) => [id, name]));
+const BACKEND_NAMES = new Map<number, string>(
+  Object.entries(BACKEND_REQUEST).map(([name, id]) => [id, name]),
+);
 const PROTOCOL_NAMES = new Map<number, string>(Object.entries(PROTOCOL_F).map(([name, bit]) => [bit, name]));
 
 /** `SET_VRING_KICK`, or `request 99` for an id that nobody defined. */
 export const requestName = (id: number): string => REQUEST_NAMES.get(id) ?? `request ${id}`;
+
+/** The same for messages of the back channel, which have numbers of their own. */
+export const backendRequestName = (id: number): string => BACKEND_NAMES.get(id) ?? `back-end request ${id}`;
 
 /** Names of protocol feature bits; unknown ones are `bit_N`. */
 export function protocolFeatureNames(bits: bigint): string[] {

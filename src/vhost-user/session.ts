@@ -2,6 +2,7 @@ import type { EventLoop } from "../hw/ffi/event-loop.ts";
 import { signalPeerEventfd } from "../hw/ffi/eventfd.ts";
 import type { Log } from "../hw/log.ts";
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
+import type { Trace } from "../hw/trace.ts";
 import * as F from "../hw/virtio/features.ts";
 import { VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_NEEDS_RESET } from "../hw/virtio/status.ts";
 import type { DirtyLog } from "../memory/dirty-log.ts";
@@ -48,6 +49,8 @@ export class Session {
     private readonly place: DevicePlace,
     readonly logger: Log,
     readonly loop: EventLoop,
+    /** Undefined where messages are not told of. */
+    readonly trace?: Trace | undefined,
   ) {
     this.rings = Array.from({ length: this.device.maxQueues }, (_, index) => new Vring(index));
     this.#notifiers = new HostNotifiers(place, logger, (index) => this.#pageWithdrawn(index));
@@ -56,6 +59,11 @@ export class Session {
 
   get device(): VdpaDevice {
     return this.place.device;
+  }
+
+  /** Virtio device type. */
+  get deviceType(): number {
+    return this.device.type === "net" ? 1 : 2;
   }
 
   /** Feature bits that may be negotiated, with the vhost-user ones. */

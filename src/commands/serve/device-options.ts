@@ -39,6 +39,7 @@ export const DEVICE_OPTIONS = {
     integer(0, 64),
     "threads that move ring entries, pairs in turn; 0: the device's thread",
   ),
+  trace: flag("tell of every vhost-user message and every register write"),
   bind: flag("bind the device to vfio-pci first"),
   force: flag("serve a device whose DMA may bypass the IOMMU"),
 } as const;

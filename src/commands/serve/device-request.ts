@@ -42,6 +42,7 @@ export function deviceRequest(options: DeviceOptions, passed: readonly PassedSoc
     datapath: options.datapath ?? "auto",
     relayThreads,
     force: options.force,
+    trace: options.trace,
   };
 }
 

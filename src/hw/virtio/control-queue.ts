@@ -1,5 +1,5 @@
 import type { DmaBuffer } from "../dma-buffer.ts";
-import type { OperatorError } from "../operator-error.ts";
+import { messageOf, type OperatorError } from "../operator-error.ts";
 import type { Doorbell } from "../pci-function.ts";
 import { DEFAULT_LIMIT_MS, waitUntil } from "./bounded-wait.ts";
 import type { CommandRing, Outcome, Segment } from "./command-ring.ts";
@@ -148,6 +148,24 @@ export class ControlQueue {
   }
 
   #command(name: string, commandClass: number, command: number, data: Uint8Array): void {
+    const { trace } = this.transport.fn;
+    if (!trace) {
+      this.#carryOut(name, commandClass, command, data);
+      return;
+    }
+    const { index: queue } = this.options;
+    const tell = (answer: string) =>
+      trace(`control command ${name}: ${answer}`, { event: "control_command", queue, command: name, answer });
+    try {
+      this.#carryOut(name, commandClass, command, data);
+      tell("ok");
+    } catch (error) {
+      tell(messageOf(error));
+      throw error;
+    }
+  }
+
+  #carryOut(name: string, commandClass: number, command: number, data: Uint8Array): void {
     if (this.#broken) throw this.#error(name, this.#broken, "the device must be reset first");
     const { u8 } = this.options.memory.memory.window(0);
     u8[this.area + HEADER_AT] = commandClass;

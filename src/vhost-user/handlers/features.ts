@@ -1,6 +1,6 @@
 import { OperatorError } from "../../hw/operator-error.ts";
-import { featureNames } from "../../hw/virtio/feature-names.ts";
 import { hex } from "../../memory/region.ts";
+import { vhostFeatureNames } from "../feature-names.ts";
 import { protocolFeatureNames, VHOST_F_LOG_ALL, VHOST_USER_F_PROTOCOL_FEATURES } from "../protocol.ts";
 import type { Session } from "../session.ts";
 
@@ -28,7 +28,7 @@ export function setFeatures(session: Session, { u64: features }: { u64: bigint }
 }
 
 function checkFeatures(session: Session, features: bigint): void {
-  const type = session.device.type === "net" ? 1 : 2;
+  const type = session.deviceType;
   const unoffered = features & ~session.offeredFeatures;
   if (unoffered !== 0n) {
     throw new OperatorError(`features ${hex(features)}`, {
@@ -45,13 +45,7 @@ function checkFeatures(session: Session, features: bigint): void {
   }
 }
 
-/** Bit 26 has a meaning of its own here, which no virtio table has. */
-const describe = (type: number, bits: bigint): string =>
-  [
-    ...((bits & VHOST_F_LOG_ALL) !== 0n ? ["LOG_ALL"] : []),
-    ...((bits & VHOST_USER_F_PROTOCOL_FEATURES) !== 0n ? ["PROTOCOL_FEATURES"] : []),
-    ...featureNames(type, bits & ~(VHOST_F_LOG_ALL | VHOST_USER_F_PROTOCOL_FEATURES)),
-  ].join(", ");
+const describe = (type: number, bits: bigint): string => vhostFeatureNames(type, bits).join(", ");
 
 function enableAll(session: Session): void {
   for (const ring of session.rings) {

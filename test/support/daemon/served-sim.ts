@@ -96,6 +96,7 @@ export class ServedSim {
       datapath,
       relayLinks,
       force: true,
+      trace: false,
       counters,
       board: new StateBoard().memory,
       pulse: new Pulse().memory,

@@ -29,6 +29,7 @@ test("after a move, a new attempt is for the device that the guest moved to", as
       datapath: "auto",
       relayThreads: 0,
       force: false,
+      trace: false,
     },
     {
       entry: ENTRY,

@@ -26,6 +26,7 @@ test("a serving thread that dies takes its socket with it, and nothing of the ot
     datapath: "auto",
     relayThreads: 0,
     force: false,
+    trace: false,
   });
   const names = ["sim0", "sim1", "sim2", "sim3"];
   const interrupt = new AbortController();

@@ -31,6 +31,7 @@ test("a relay thread that dies ends the service with an error that names it", as
           datapath: "relay",
           relayThreads: 2,
           force: false,
+          trace: false,
         },
       ],
       runtimeDirectory: directory,

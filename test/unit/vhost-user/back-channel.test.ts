@@ -225,8 +225,17 @@ describe("a peer that", () => {
 
   test.each([
     ["sends a request", frame(NOTIFIER, 1, u64s(0n)), "a message with flags 0x1 where only replies may come"],
-    ["replies to something else", frame(9, 5, u64s(0n)), "that nobody asked for"],
+    [
+      "replies to something else",
+      frame(9, 5, u64s(0n)),
+      "a reply to back-end request 9 that nobody asked for",
+    ],
     ["replies too shortly", frame(NOTIFIER, 5, u32s(0)), "a reply of 4 bytes"],
+    [
+      "announces too much",
+      u32s(NOTIFIER, 5, 4097),
+      "VRING_HOST_NOTIFIER_MSG announces a payload of 4097 bytes; 4096 are allowed",
+    ],
     ["sends rubbish", new Uint8Array(64).fill(255), "announces a payload of 4294967295 bytes"],
   ])("%s loses the channel only", (_name, bytes, reason) => {
     area();
@@ -247,6 +256,7 @@ describe("a peer that", () => {
     const channel = open();
     answer(channel, 0n);
     expect(channel.disconnected).toBe(true);
+    expect(stage.log.lines.at(-1)).toContain("a reply to VRING_HOST_NOTIFIER_MSG that nobody asked for");
     goesOn();
   });
 

@@ -33,7 +33,7 @@ describe("header", () => {
     expect(stage.peer.receive()).toMatchObject({ request, payload: u64s(1n) });
     stage.peer.raw(frame(request, 1, u32s()));
     expect(stage.peer.disconnected).toBe(true);
-    const line = `request ${request} refused: request ${request} is not supported`;
+    const line = `request ${request} refused: not supported: no such request is known`;
     expect(stage.log.lines).toEqual([expect.stringContaining(line), expect.stringContaining(line)]);
   });
 });

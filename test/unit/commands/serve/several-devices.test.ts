@@ -24,6 +24,7 @@ const NOTHING: DeviceOptions = {
   "relay-threads": undefined,
   bind: false,
   force: false,
+  trace: false,
 };
 const tables = (...given: Partial<DeviceOptions>[]): TableValues<typeof DEVICE_OPTIONS>[] =>
   given.map((options, i) => ({ where: `table ${i + 1}`, options: { ...NOTHING, ...options } }));

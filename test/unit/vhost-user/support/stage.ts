@@ -4,6 +4,7 @@ import { EventLoop } from "../../../../src/hw/ffi/event-loop.ts";
 import { createEventfd } from "../../../../src/hw/ffi/eventfd.ts";
 import { closeFd, memfd } from "../../../../src/hw/ffi/fd.ts";
 import { unixSocketPair } from "../../../../src/hw/ffi/unix-socket.ts";
+import type { Trace } from "../../../../src/hw/trace.ts";
 import { FrontEnd } from "../../../../src/vhost-user/front-end.ts";
 import { REQUEST } from "../../../../src/vhost-user/protocol.ts";
 import type { Session } from "../../../../src/vhost-user/session.ts";
@@ -36,6 +37,8 @@ export class Stage {
   frontEnd!: FrontEnd;
   counted!: Record<string, number>;
   gone!: number;
+  /** Set it and connect anew, for a session of which it is told. */
+  trace: Trace | undefined;
   readonly #cleanup: (() => void)[] = [];
   #before = 0;
 
@@ -47,6 +50,7 @@ export class Stage {
       this.device = new FakeDevice(this.log);
       this.counted = {};
       this.gone = 0;
+      this.trace = undefined;
       this.connect();
     });
     afterEach(() => {
@@ -72,7 +76,8 @@ export class Stage {
         this.counted[name] = (this.counted[name] ?? 0) + n;
       },
     };
-    this.frontEnd = new FrontEnd({ loop, device, log, counters }, ours, () => this.gone++);
+    const { trace } = this;
+    this.frontEnd = new FrontEnd({ loop, device, log, counters, trace }, ours, () => this.gone++);
     this.peer = new Peer(loop, theirs);
   }
 
