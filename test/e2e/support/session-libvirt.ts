@@ -33,7 +33,7 @@ export class SessionLibvirt {
       mkdirSync(path, { recursive: true });
       if (this.#as.length > 0) chownSync(path, NOBODY, NOBODY);
     }
-    this.#env = { PATH: process.env["PATH"] ?? "", ...Object.fromEntries(paths) };
+    this.#env = { PATH: `${process.env["PATH"]}:/usr/sbin`, ...Object.fromEntries(paths) };
     const [program, ...args] = [...this.#as, "libvirtd"];
     this.#daemon = spawn(program!, args, { env: this.#env, stdio: "ignore", cwd: "/" });
     this.#ended = new Promise((resolve) => this.#daemon.on("close", resolve).on("error", resolve));
