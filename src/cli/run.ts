@@ -4,13 +4,14 @@ import { reportError } from "./error-report.ts";
 import { EXIT } from "./exit-code.ts";
 import { GLOBALS, PROGRAM } from "./globals.ts";
 import { interruptSignal } from "./interrupt.ts";
-import { createLog, type LogFormat, type LogSettings } from "./log.ts";
+import { createLog } from "./log.ts";
+import { earlyFormat, formatOf, logSettings } from "./log-settings.ts";
 import { nearest } from "./nearest.ts";
 import type { Options } from "./options.ts";
 import { Output } from "./output.ts";
-import { environmentSource, type RawValues, resolveOptions, type Source, variableOf } from "./resolve.ts";
+import { environmentSource, type RawValues, resolveOptions, type Source } from "./resolve.ts";
 import { resolveTables } from "./tables.ts";
-import { BrokenPipe, isJournal, type TerminalEnvironment, wantsColor, writeNow } from "./terminal.ts";
+import { BrokenPipe, type TerminalEnvironment, wantsColor, writeNow } from "./terminal.ts";
 import { type Invocation, type TableValues, toCitty, type Verb } from "./verb.ts";
 import { isGroup, pickVerb, type VerbGroup, type VerbTable } from "./verb-group.ts";
 
@@ -130,24 +131,6 @@ async function prepare(
     values: resolveOptions(options, [...sources, file.source]),
     tables: verb.tables ? resolveTables(verb.tables, sources, file) : [],
   };
-}
-
-const formatOf = (values: Record<string, unknown>): LogFormat =>
-  values["log-format"] === "json" ? "json" : "text";
-
-/** How to report an error of the command line itself; the configuration file may still be unread. */
-function earlyFormat(argv: readonly string[], env: Surroundings["env"]): LogFormat {
-  const at = argv.findIndex((word) => word === "--log-format" || word.startsWith("--log-format="));
-  const given = at < 0 ? env[variableOf("log-format")] : (argv[at]!.split("=")[1] ?? argv[at + 1]);
-  return given === "json" ? "json" : "text";
-}
-
-function logSettings(
-  { level, noColor, format }: Pick<LogSettings, "level" | "format"> & { readonly noColor: boolean },
-  surroundings: Surroundings,
-): LogSettings {
-  const color = wantsColor(2, surroundings, noColor);
-  return { level, format, color, journald: isJournal(2, surroundings.env) };
 }
 
 async function runVerb(

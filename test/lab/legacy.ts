@@ -105,6 +105,24 @@ async function badRequests(lab: Lab, daemon: Program, ringSize: number): Promise
   apart.close();
 }
 
+/** What --trace tells of a start: the device's registers by the kernel's names for them. */
+function traced(lab: Lab, text: string): void {
+  const told = [...text.matchAll(/^trace: (?:register|function) (.*)$/gm)].map(([, line]) => line!);
+  const expected = [
+    /^STATUS = 0x1 \[ACKNOWLEDGE\]$/,
+    /^GUEST_FEATURES = 0x\w+ \[.+\]$/,
+    /^MSI_CONFIG_VECTOR = 0$/,
+    /^QUEUE_SEL = 1$/,
+    /^MSI_QUEUE_VECTOR = \d+ \(queue 1\)$/,
+    /^QUEUE_PFN = 0x\w+ \(queue 1\)$/,
+    /^STATUS = 0x7 \[ACKNOWLEDGE DRIVER DRIVER_OK\]$/,
+    /^doorbell of queue 1 connected to eventfd \d+$/,
+    /^QUEUE_NOTIFY = 1$/,
+  ];
+  const missing = expected.filter((pattern) => !told.some((line) => pattern.test(line)));
+  lab.equal("registers that --trace does not tell of", missing.map(String), []);
+}
+
 interface Case {
   name: string;
   args: string[];
@@ -129,6 +147,7 @@ async function served(
     lines.push(line.match(/doorbell (\S+)/)?.[1]);
   }
   lab.equal(label("doorbells"), lines, [doorbell, doorbell]);
+  if (args.includes("--trace")) traced(lab, daemon.stderr.text);
   await passFrames(guest, { frames: FRAMES, window: WINDOW });
   const kicks = guest.machine.queues.reduce((sum, queue) => sum + queue.kicks, 0);
   lab.equal(
@@ -182,7 +201,12 @@ export default scenario({
     const peer = await Testpmd.start({ name: "peer", pci: [lab.device("peer").bdf], forward: "io" });
     await peer.run("start");
     const probe = await KernelProbe.on("vfio_pci_ioeventfd_handler");
-    await served(lab, peer, probe, { name: "ports", args: [], ringSize, doorbell: "ioeventfd" });
+    await served(lab, peer, probe, {
+      name: "ports",
+      args: ["--trace"],
+      ringSize,
+      doorbell: "ioeventfd",
+    });
     await served(lab, peer, probe, {
       name: "relayed doorbells",
       args: ["--doorbell", "relay"],

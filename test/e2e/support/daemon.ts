@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSyn
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { eventually } from "../../support/front-end/wait.ts";
+import { type Ran, runToEnd } from "./run-to-end.ts";
 
 /** The compiled binary under test. */
 export const BINARY = resolve(process.env["VDPACTL_BIN"] ?? join(import.meta.dir, "../../../dist/vdpactl"));
@@ -242,22 +243,7 @@ function collectLines(stream: NodeJS.ReadableStream, into: string[]): void {
   });
 }
 
-export interface Ran {
-  readonly code: number;
-  readonly out: string;
-  readonly err: string;
-}
-
 /** Runs `vdpactl` to its end. */
-export async function run(args: readonly string[], more: Record<string, string> = {}): Promise<Ran> {
-  const env = { ...ENVIRONMENT, ...more };
-  const child = Bun.spawn([BINARY, ...args], { env, stdout: "pipe", stderr: "pipe" });
-  const late = setTimeout(() => child.kill("SIGKILL"), ONCE_MS);
-  const [out, err, code] = await Promise.all([
-    new Response(child.stdout).text(),
-    new Response(child.stderr).text(),
-    child.exited,
-  ]);
-  clearTimeout(late);
-  return { code, out, err };
+export function run(args: readonly string[], more: Record<string, string> = {}): Promise<Ran> {
+  return runToEnd([BINARY, ...args], { env: { ...ENVIRONMENT, ...more }, limitMs: ONCE_MS });
 }

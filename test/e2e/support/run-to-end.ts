@@ -4,15 +4,17 @@ export interface Ran {
   readonly err: string;
 }
 
-const LIMIT_MS = 60_000;
+export interface RunOptions {
+  readonly env?: Record<string, string | undefined>;
+  readonly cwd?: string;
+  readonly limitMs?: number;
+}
 
 /** Runs any program to its end; one that does not end is killed. */
-export async function runToEnd(
-  command: readonly string[],
-  options: { readonly env?: Record<string, string>; readonly cwd?: string } = {},
-): Promise<Ran> {
-  const child = Bun.spawn([...command], { ...options, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
-  const late = setTimeout(() => child.kill("SIGKILL"), LIMIT_MS);
+export async function runToEnd(command: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  const { limitMs = 60_000, ...where } = options;
+  const child = Bun.spawn([...command], { ...where, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const late = setTimeout(() => child.kill("SIGKILL"), limitMs);
   const [out, err, code] = await Promise.all([
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),
