@@ -49,7 +49,7 @@ test(
     chmodSync(directory, 0o755);
     const options = { socketPath: join(directory, "vm1.sock"), args: ["--socket-mode", "0666"] };
     const daemon = await start(options);
-    const network = adapt(recipe("libvirt-client"), { "/run/vdpactl/vm1.sock": options.socketPath });
+    const network = adapt(recipe("libvirt-client"), { "/run/vh/vm1.sock": options.socketPath });
     await libvirt.create("listens", guestWith("listens", network));
     await daemon.logged(RUNS);
     const frames = await framesOfFirmware(daemon);

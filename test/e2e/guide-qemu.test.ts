@@ -9,7 +9,7 @@ import { adapt, recipe, words } from "./support/recipes.ts";
 
 /** docs/guide.md's command lines for QEMU, with the simulated device instead of a NIC. */
 const LIMIT_MS = 240_000;
-const DOCUMENTED = "/run/vdpactl/vm1.sock";
+const DOCUMENTED = "/run/vh/vm1.sock";
 
 const cleanup: (() => unknown)[] = [];
 afterEach(async () => {
