@@ -70,9 +70,15 @@ for (const flags of [0x11, 0x8000_0001]) {
   );
 }
 
-for (const request of [0, 41, 44, 1000, 0xffff_ffff]) {
-  stage.item(5, `request ${request}`, () =>
-    stage.refuses({ request, log: new RegExp(`\\b${request}\\b`), mayClose: true }),
+for (const [request, name] of [
+  [0, "request 0"],
+  [41, "GET_SHARED_OBJECT"],
+  [44, "GET_SHMEM_CONFIG"],
+  [1000, "request 1000"],
+  [0xffff_ffff, "request 4294967295"],
+] as const) {
+  stage.item(5, name, () =>
+    stage.refuses({ request, log: new RegExp(`${name} refused: not supported`), mayClose: true }),
   );
 }
 
