@@ -59,6 +59,18 @@ export class PackedRingImage {
     return undefined;
   }
 
+  /** The place behind all chains that are available one after the other; undefined where they fill the ring. */
+  behindChains(start: Place): Place | undefined {
+    let at = start;
+    for (let descriptors = 0; descriptors < this.size; ) {
+      const chain = this.chainAt(at);
+      if (!chain) return at;
+      descriptors += chain.length;
+      at = this.after(at, chain.length);
+    }
+    return undefined;
+  }
+
   /** Whether no descriptor has a successor in the ring. */
   get isAllSingle(): boolean {
     for (let at = 0; at < this.size; at++) {
@@ -66,6 +78,12 @@ export class PackedRingImage {
       if ((flags & DESC_NEXT) !== 0 && (flags & DESC_INDIRECT) === 0) return false;
     }
     return true;
+  }
+
+  /** Whether the lap of a used descriptor shows what is left of chains of several before it. */
+  hasRestBefore({ position, wrap }: Place): boolean {
+    for (let at = 0; at < position; at++) if (this.isAvailable({ position: at, wrap })) return true;
+    return false;
   }
 
   /** Never written to by anybody. */

@@ -9,6 +9,8 @@ const ENOUGH = 8;
 
 /** Far longer than a driver takes from the first byte of a chain to the last. */
 const REWRITTEN_MS = 50;
+/** Far longer than a device that is rung takes to begin with the next chain. */
+const QUIET_MS = 250;
 
 const nextLap = ({ position, wrap }: Place): Place => ({ position, wrap: 1 - wrap });
 
@@ -27,7 +29,7 @@ export class PackedWatch {
   #reached = false;
   /** Chains that the last look saw available from there on, by first position. */
   readonly #seen = new Map<number, Chain & { wrap: number }>();
-  /** The last used descriptor behind which the driver may be writing, and when it was first seen so. */
+  /** The last used descriptor behind which it is not clear what stands, and when that was first seen. */
   #doubtful: { readonly position: number; readonly since: number } | undefined;
   #inOrder = 0;
   #broken = false;
@@ -64,7 +66,7 @@ export class PackedWatch {
       this.#broken = true;
       this.#next = undefined;
     }
-    if (!this.#next || this.#isLapped(image, this.#next)) this.#find(image);
+    if (!this.#next || !this.#reached || this.#isLapped(image, this.#next)) this.#find(image);
     const ids = this.#next ? this.#note(image, this.#next) : new Set<number>();
     const held = this.#next ? this.#seen.size : 0;
     // A chain that was used out of order leaves its id to a newer one.
@@ -86,7 +88,10 @@ export class PackedWatch {
   #isLapped(image: PackedRingImage, next: Place): boolean {
     const last = this.#lastUsed;
     if (image.isAvailable(next) || image.isUsed(next)) {
-      return last !== undefined && !image.isUsed(last) && !image.isAvailable(nextLap(last));
+      if (last) return !image.isUsed(last) && !image.isAvailable(nextLap(last));
+      // A ring that was new, or full: what stands behind its chains is new still, or there is nothing behind them.
+      const behind = image.behindChains(next);
+      return behind !== undefined && !image.isUntouched(behind.position);
     }
     // Nothing was made available there in this lap, as far as one can see.
     if (this.#seen.has(next.position) || image.isAvailable(nextLap(next))) return true;
@@ -158,7 +163,7 @@ export class PackedWatch {
       at = image.after(at, chain.length);
       if (chain.id === id) {
         this.#next = at;
-        this.#reached = false;
+        this.#reached = this.#isRest(image, last, at, chain);
         return;
       }
       if (!this.traits.inOrder) return;
@@ -174,11 +179,24 @@ export class PackedWatch {
     if (image.chainAt(behind)) return false;
     if (image.isAvailable(behind)) return true;
     if (!image.isAvailable(nextLap(behind))) return false;
+    return !this.#hasStayed(last, REWRITTEN_MS);
+  }
+
+  /**
+   * Whether what stands behind the last used descriptor of a transmit ring is the rest of its chain: the driver makes
+   * chains of several, and a device that has been rung between the looks has left it for long, and has nothing else.
+   */
+  #isRest(image: PackedRingImage, last: Place, end: Place, { length }: Chain): boolean {
+    if (this.#isReceive || image.isAvailable(end) || (length === 1 && !image.hasRestBefore(last))) return false;
+    return this.#hasStayed(last, QUIET_MS);
+  }
+
+  /** Whether this has been the last used descriptor for so long. */
+  #hasStayed({ position }: Place, ms: number): boolean {
     const at = this.now();
-    const { position, since } = this.#doubtful ?? {};
-    if (since !== undefined && position === last.position) return at - since < REWRITTEN_MS;
-    this.#doubtful = { position: last.position, since: at };
-    return true;
+    if (this.#doubtful?.position === position) return at - this.#doubtful.since >= ms;
+    this.#doubtful = { position, since: at };
+    return false;
   }
 
   /** Remembers the chains that are available from a place on; their buffer ids. */

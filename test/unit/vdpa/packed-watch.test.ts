@@ -107,6 +107,62 @@ test("what may be a driver in the middle of its work is the rest of an old chain
   expect(watch.base).toBe(ring.base);
 });
 
+test("behind the last used chain of a quiet transmit ring stands its rest, where the driver makes such chains", () => {
+  const { ring } = watched();
+  let ms = 0;
+  const watch = new PackedWatch(ring.memory, ring.vring, ring.traits, () => ms);
+  for (let i = 0; i < 3; i++) {
+    ring.offer(7, 2);
+    ring.use();
+  }
+  expect(watch.look()).toBe(false);
+  ms = 249;
+  expect(watch.look()).toBe(false);
+  ms = 250;
+  expect(watch.look()).toBe(true);
+  expect(watch.base).toBe(ring.base);
+  // One that is sent now has the id of the last one.
+  ring.offer(7, 2);
+  watch.look();
+  ring.use();
+  expect(watch.look()).toBe(true);
+  expect(watch.base).toBe(ring.base);
+});
+
+test("what a device does not take is no rest: of single descriptors, with more behind it, or in a receive ring", () => {
+  const single = watched();
+  single.ring.offer(7);
+  single.ring.use();
+  single.ring.offer(7);
+  const more = watched();
+  for (let i = 0; i < 2; i++) {
+    more.ring.offer(7, 2);
+    more.ring.use();
+  }
+  more.ring.offer(6);
+  const receive = watched({ index: 0 });
+  receive.ring.offer(7, 3);
+  receive.ring.use();
+  for (const { ring } of [single, more, receive]) {
+    let ms = 0;
+    const watch = new PackedWatch(ring.memory, ring.vring, ring.traits, () => ms);
+    watch.look();
+    ms = 10_000;
+    expect(watch.look()).toBe(false);
+  }
+});
+
+test("a new ring that has gone round between two looks is found anew", () => {
+  const { ring, watch } = watched({ size: 4 });
+  expect(watch.look()).toBe(true);
+  for (let i = 0; i < 2; i++) {
+    ring.offer(0, 3);
+    ring.use();
+  }
+  ring.offer(0, 3);
+  expect(watch.look()).toBe(false);
+});
+
 test("a transmit ring full of chains is not certain, as one of them may be used already", () => {
   const { ring, watch } = watched({ size: 4 });
   ring.offer(0, 2);
