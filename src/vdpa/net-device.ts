@@ -9,12 +9,14 @@ import type { GuestMemory } from "../memory/guest-memory.ts";
 import { announce } from "./announcement.ts";
 import type { Counters } from "./counters.ts";
 import { DeviceRun, type DeviceRunOptions } from "./device-run.ts";
+import { ringTraits } from "./direct-position.ts";
 import { offeredToFrontEnd } from "./feature-sets.ts";
 import { logQueue, type QueueState, type Ring } from "./ring.ts";
 import { describeBase, isFreshBase } from "./ring-base.ts";
 import { requireRelayable } from "./ring-factory.ts";
 import { RingMoves } from "./ring-moves.ts";
 import { RingStarts } from "./ring-starts.ts";
+import { watchBeforeStop } from "./stop-position.ts";
 import type { RingSwitch } from "./switch-times.ts";
 import type { DeviceLogging, VdpaDevice, VringConfig } from "./vdpa-device.ts";
 
@@ -74,6 +76,8 @@ export class VirtioNetDevice implements VdpaDevice {
   readonly #unwatchMemory: () => void;
   /** What each queue's ring has gone through. */
   readonly starts = new RingStarts();
+  /** The vring base of a ring that the device no longer touches. */
+  #baseOf = (ring: Ring): number => ring.position();
   readonly #modeWatchers = new Set<() => void>();
 
   /** @param transport a device that nobody else drives; it is reset */
@@ -198,14 +202,19 @@ export class VirtioNetDevice implements VdpaDevice {
     rings.delete(index);
     try {
       ring.cut();
-      if (live) this.#stopOnDevice(index);
+      if (live) this.#stopOnDevice(ring);
     } finally {
       ring.finish();
     }
-    return ring.position();
+    return this.#baseOf(ring);
   }
 
-  #stopOnDevice(index: number): void {
+  #stopOnDevice(ring: Ring): void {
+    const { index } = ring;
+    const { rings, memory, negotiated, resetsQueues } = this.#run;
+    // A reset of the whole device stops them all.
+    const stopping = resetsQueues ? [ring] : [ring, ...rings.values()];
+    this.#baseOf = watchBeforeStop(stopping, memory, ringTraits(negotiated));
     if (this.#run.rings.size > 0) {
       if (this.#stopAlone(index)) return;
       // The others stay interrupted.

@@ -187,7 +187,8 @@ export class PackedWatch {
    * chains of several, and a device that has been rung between the looks has left it for long, and has nothing else.
    */
   #isRest(image: PackedRingImage, last: Place, end: Place, { length }: Chain): boolean {
-    if (this.#isReceive || image.isAvailable(end) || (length === 1 && !image.hasRestBefore(last))) return false;
+    if (this.#isReceive || image.isAvailable(end) || (length === 1 && !image.hasRestBefore(last)))
+      return false;
     return this.#hasStayed(last, QUIET_MS);
   }
 

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { Channel } from "../support/front-end/channel.ts";
 import { connectGuest, type Guest, type GuestOptions } from "../support/front-end/guest.ts";
 import { createRegions } from "../support/front-end/guest-memory.ts";
+import { PageLog } from "../support/front-end/page-log.ts";
 import { exchange, trafficProblem } from "../support/front-end/traffic.ts";
 import { Daemon } from "./support/daemon.ts";
 import { passFrames, wellBehaved } from "./support/well-behaved.ts";
@@ -28,6 +29,9 @@ async function guestOf(daemon: Daemon, options: GuestOptions = {}): Promise<Gues
  * relayed rings are known exactly.
  */
 const SHOWN: GuestOptions = { layouts: ["single", "indirect"], indirect: true };
+
+/** Transmit chains of several descriptors in the ring itself, whose end a used one hides. */
+const CHAINS: GuestOptions = { layouts: ["single"], transmitLayouts: ["chain"], indirect: false };
 
 /** No line that an operator would have to look into. */
 function expectQuiet(daemon: Daemon): void {
@@ -62,6 +66,23 @@ for (const packed of [false, true]) {
         }, 120_000);
       }
     }
+
+    test("an idle guest that sends chains stops and goes on, and is migrated", async () => {
+      const daemon = await start();
+      const guest = await guestOf(daemon, { packed, ringSize: 64, ...CHAINS });
+      for (let round = 0; round < 4; round++) {
+        await passFrames(guest, { frames: 20 + round, from: 1000 * round });
+        await guest.pause();
+        await guest.resume();
+      }
+      const log = new PageLog();
+      cleanup.push(() => log.close());
+      await guest.setLogging(log);
+      await passFrames(guest, { frames: 200, from: 100_000 });
+      await guest.pause();
+      expect(log.missing(guest.machine.queues, packed)).toEqual([]);
+      expect(daemon.complaints()).toEqual([]);
+    }, 60_000);
 
     test("what the guest sends while it is stopped goes out once it goes on", async () => {
       const daemon = await start();

@@ -31,6 +31,7 @@ export interface GuestOptions {
   readonly mergeable?: boolean;
   /** Layouts of packet buffers in turn; indirect ones are used only where negotiated. */
   readonly layouts?: readonly Layout[];
+  readonly transmitLayouts?: readonly Layout[];
   /** Whose order of messages to follow (qemu). */
   readonly like?: "qemu" | "dpdk";
   /** Protocol features not to take although offered. */
@@ -80,7 +81,8 @@ export class Guest {
     const layouts = (options.layouts ?? ["single", "chain", "indirect"]).filter(
       (layout) => layout !== "indirect" || indirect,
     );
-    const ring = { size: options.ringSize ?? 256, packed, eventIdx, legacy, layouts };
+    const { transmitLayouts } = options;
+    const ring = { size: options.ringSize ?? 256, packed, eventIdx, legacy, layouts, transmitLayouts };
     this.pairs = Array.from({ length: pairs }, (_, i) => new NetPair(regions, i, ring));
     this.#sequence = like === "qemu" ? qemu : dpdk;
     const { VERSION_1, MAC, MRG_RXBUF, STATUS, MQ, CTRL_VQ, EVENT_IDX, INDIRECT_DESC, RING_PACKED } = Feature;

@@ -14,6 +14,8 @@ export interface RingOptions {
   readonly legacy?: boolean;
   /** Layouts that packet buffers take in turn. */
   readonly layouts: readonly Layout[];
+  /** The same for transmit queues alone. */
+  readonly transmitLayouts?: readonly Layout[] | undefined;
 }
 
 /** One virtqueue of the guest: its ring, its eventfds and its packet buffers. */
@@ -32,9 +34,10 @@ export class NetQueue {
   constructor(
     regions: readonly Region[],
     readonly index: number,
-    { size, packed, eventIdx, legacy, layouts }: RingOptions,
+    { size, packed, eventIdx, legacy, layouts: all, transmitLayouts = all }: RingOptions,
   ) {
     const receives = index % 2 === 0;
+    const layouts = receives ? all : transmitLayouts;
     const region = regions[index % regions.length]!;
     this.announcedSize = size;
     this.ring = packed

@@ -27,6 +27,7 @@ export interface StageOptions {
   readonly eventIdx?: boolean;
   readonly datapath?: DatapathPolicy;
   readonly layouts?: readonly Layout[];
+  readonly transmitLayouts?: readonly Layout[];
   readonly size?: number;
   /** Relay threads; with none the stage's own thread moves entries. */
   readonly relayThreads?: number;
@@ -82,7 +83,8 @@ export class RelayStage {
       : undefined;
     this.device = this.open(this.fn);
     const layouts = options.layouts ?? ["single", "chain", "indirect"];
-    this.pair = new NetPair(this.regions, 0, { size, packed, eventIdx, layouts });
+    const { transmitLayouts } = options;
+    this.pair = new NetPair(this.regions, 0, { size, packed, eventIdx, layouts, transmitLayouts });
     this.bases = this.pair.queues.map(({ ring }) => ring.freshBase);
     this.#features =
       bit(F.VIRTIO_F_VERSION_1) |

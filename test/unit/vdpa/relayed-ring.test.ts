@@ -99,6 +99,24 @@ for (const relayThreads of [0, 1]) {
       });
     }
 
+    for (const withhold of [0n, 1n << BigInt(F.VIRTIO_F_RING_RESET)]) {
+      test(`a packed ring of chains stops where the device stood (${withhold ? "with the device" : "alone"})`, () => {
+        const stage = stageOf(
+          { packed: true, layouts: ["single"], transmitLayouts: ["chain"] },
+          { withhold },
+        );
+        for (let round = 0; round < 6; round++) {
+          stage.start();
+          expect(stage.pass(5 + 3 * round)).toEqual({ lost: 0, duplicates: 0 });
+          stage.stop();
+          expect(stage.bases[1]).toBe(stage.pair.tx.ring.nextBase);
+        }
+        expect(stage.ringFaults).toBe(0);
+        expect(stage.foreign).toEqual([]);
+        expect(stage.lines.filter((line) => /not certain/.test(line) && /queue 1/.test(line))).toEqual([]);
+      });
+    }
+
     test("used lengths beyond the buffers are counted, and said once", () => {
       const stage = stageOf({ datapath: "relay" });
       stage.start();
