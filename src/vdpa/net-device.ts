@@ -3,20 +3,18 @@ import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import type { MappablePage } from "../hw/pci-function.ts";
 import * as F from "../hw/virtio/features.ts";
 import { readNetConfig } from "../hw/virtio/net-config.ts";
-import { VIRTIO_CONFIG_S_NEEDS_RESET } from "../hw/virtio/status.ts";
 import type { VirtioTransport } from "../hw/virtio/transport.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { announce } from "./announcement.ts";
 import type { Counters } from "./counters.ts";
 import { DeviceRun, type DeviceRunOptions } from "./device-run.ts";
-import { ringTraits } from "./direct-position.ts";
 import { offeredToFrontEnd } from "./feature-sets.ts";
 import { logQueue, type QueueState, type Ring } from "./ring.ts";
 import { describeBase, isFreshBase } from "./ring-base.ts";
 import { requireRelayable } from "./ring-factory.ts";
 import { RingMoves } from "./ring-moves.ts";
 import { RingStarts } from "./ring-starts.ts";
-import { watchBeforeStop } from "./stop-position.ts";
+import { SingleRings } from "./single-rings.ts";
 import type { RingSwitch } from "./switch-times.ts";
 import type { DeviceLogging, VdpaDevice, VringConfig } from "./vdpa-device.ts";
 
@@ -72,12 +70,11 @@ export class VirtioNetDevice implements VdpaDevice {
   readonly #devicePairs: number;
   readonly #mac: Uint8Array | undefined;
   readonly #run: DeviceRun;
+  readonly #single: SingleRings;
   readonly #moves: RingMoves;
   readonly #unwatchMemory: () => void;
   /** What each queue's ring has gone through. */
   readonly starts = new RingStarts();
-  /** The vring base of a ring that the device no longer touches. */
-  #baseOf = (ring: Ring): number => ring.position();
   readonly #modeWatchers = new Set<() => void>();
 
   /** @param transport a device that nobody else drives; it is reset */
@@ -99,6 +96,7 @@ export class VirtioNetDevice implements VdpaDevice {
     this.maxQueues = 2 * this.#offeredPairs(options.queuePairs);
     const traits = { features, pairs: this.#devicePairs, maxQueues: this.maxQueues };
     this.#run = new DeviceRun(transport, traits, options, (ring) => this.#takeBack(ring));
+    this.#single = new SingleRings(this.#run);
     this.#moves = new RingMoves(this.#run);
     this.#unwatchMemory = this.memory.watch(() => {
       for (const ring of this.#run.rings.values()) ring.rebind();
@@ -177,83 +175,16 @@ export class VirtioNetDevice implements VdpaDevice {
   }
 
   startVring(vring: VringConfig): void {
-    if (!this.#run.live) {
-      throw new OperatorError(`queue ${vring.index} can not be started alone`, {
-        why: "the device was reset to stop one of its queues, as it can not reset single ones",
-        remedy: "let the guest's driver reset the device",
-      });
-    }
     this.starts.begin([vring]);
-    const ring = this.#run.setUpRing(vring);
-    this.#run.control.setEnabled([[vring.index, vring.enabled]]);
-    try {
-      ring.connect();
-    } catch (error) {
-      this.stopVring(vring.index);
-      throw error;
-    }
-    logQueue(this.#log, ring.state());
+    this.#single.start(vring);
   }
 
   stopVring(index: number): number {
-    const { rings, live } = this.#run;
-    const ring = rings.get(index);
-    if (!ring) return 0;
-    rings.delete(index);
-    try {
-      ring.cut();
-      if (live) this.#stopOnDevice(ring);
-    } finally {
-      ring.finish();
-    }
-    return this.#baseOf(ring);
-  }
-
-  #stopOnDevice(ring: Ring): void {
-    const { index } = ring;
-    const { rings, memory, negotiated, resetsQueues } = this.#run;
-    // A reset of the whole device stops them all.
-    const stopping = resetsQueues ? [ring] : [ring, ...rings.values()];
-    this.#baseOf = watchBeforeStop(stopping, memory, ringTraits(negotiated));
-    if (this.#run.rings.size > 0) {
-      if (this.#stopAlone(index)) return;
-      // The others stay interrupted.
-      this.#log.info(`queue ${index} was stopped by a reset of the whole device`, {
-        event: "queue_stopped_by_reset",
-        queue: index,
-      });
-    }
-    this.#run.halt();
-  }
-
-  /** Whether one queue could be stopped while the others go on. */
-  #stopAlone(index: number): boolean {
-    if (!this.#run.resetsQueues) return false;
-    // It processes nothing any more, control commands least of all.
-    if (this.transport.status() & VIRTIO_CONFIG_S_NEEDS_RESET) return false;
-    try {
-      this.#run.control.setEnabled([[index, false]]);
-      this.#run.resetQueue(index);
-      return true;
-    } catch (error) {
-      this.#log.error(`queue ${index} can not be stopped alone: ${messageOf(error)}`, {
-        event: "queue_stop_failed",
-        queue: index,
-        error: messageOf(error),
-      });
-      return false;
-    }
+    return this.#single.stop(index);
   }
 
   setVringState(index: number, enabled: boolean): void {
-    const { rings, live, control } = this.#run;
-    const ring = rings.get(index);
-    if (!ring || ring.enabled === enabled) return;
-    // Steering changes before a ring's doorbell opens and after it closed.
-    if (!enabled) ring.setEnabled(false, live);
-    if (live) control.setEnabled([[index, enabled]]);
-    if (enabled) ring.setEnabled(true, live);
-    logQueue(this.#log, ring.state());
+    this.#single.setEnabled(index, enabled);
   }
 
   setVringKick(index: number, fd: number): void {

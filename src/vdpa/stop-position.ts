@@ -19,17 +19,16 @@ export function watchBeforeStop(
   traits: RingTraits,
 ): (ring: Ring) => number {
   const watched = rings.filter(({ mode, index }) => traits.packed && mode === "direct" && index % 2 === 1);
-  const watches = new Map(watched.map((ring) => [ring.index, new PackedWatch(memory, ring.config, traits)]));
+  const watches = new Map(watched.map((ring) => [ring, new PackedWatch(memory, ring.config, traits)]));
   waitUntil(() => {
     const doubtful = watched.filter(
-      ({ index, config }) =>
-        !watches.get(index)!.look() && recover(memory, config, traits).kind !== "recovered",
+      (ring) => !watches.get(ring)!.look() && recover(memory, ring.config, traits).kind !== "recovered",
     );
     for (const ring of doubtful) ring.kick();
     return doubtful.length === 0;
   }, PATIENCE_MS);
   return (ring) => {
-    const watch = watches.get(ring.index);
+    const watch = watches.get(ring);
     watch?.look();
     return watch?.base ?? ring.position();
   };

@@ -243,7 +243,14 @@ function collectLines(stream: NodeJS.ReadableStream, into: string[]): void {
   });
 }
 
+/** What `--timeout` allows a verb on top of all else. */
+function askedToWaitMs(args: readonly string[]): number {
+  const at = args.indexOf("--timeout");
+  return at < 0 ? 0 : 1000 * Number(args[at + 1]);
+}
+
 /** Runs `vdpactl` to its end. */
 export function run(args: readonly string[], more: Record<string, string> = {}): Promise<Ran> {
-  return runToEnd([BINARY, ...args], { env: { ...ENVIRONMENT, ...more }, limitMs: ONCE_MS });
+  const limitMs = ONCE_MS + askedToWaitMs(args);
+  return runToEnd([BINARY, ...args], { env: { ...ENVIRONMENT, ...more }, limitMs });
 }
