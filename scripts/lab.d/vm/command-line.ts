@@ -40,6 +40,8 @@ function kernelParameters(shape: VmShape, scenario: string, shell: boolean): str
     "console=ttyS0 quiet panic=-1 mitigations=off",
     // Under emulation on a busy machine the clock checks fail by chance; these skip them.
     "tsc=reliable no_timer_check nowatchdog rcupdate.rcu_cpu_stall_suppress=1",
+    // Under emulation an idle CPU has slept through its timer, with all that waited for it. A tick wakes it again.
+    "nohz=off highres=off",
     PANIC_PARAMETERS,
     iommu === "intel" ? "intel_iommu=on iommu=pt" : "",
     `lab.scenario=${scenario} lab.modules=${modules.join(",")}`,
