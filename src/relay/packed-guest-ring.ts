@@ -1,3 +1,4 @@
+import type { DirtyLog } from "../memory/dirty-log.ts";
 import type { GuestMap } from "../memory/guest-map.ts";
 import { acquireFence, fullFence, fullFenceAfterStore } from "./fences.ts";
 import type { GuestRing, RelayLogging } from "./relay.ts";
@@ -17,7 +18,9 @@ export class PackedGuestRing {
   readonly device: RingArea;
   logging: RelayLogging | undefined;
   readonly #ring: GuestRing;
-  readonly #descGpa: number;
+  /** The guest address of the descriptor ring: its page, and where in it. */
+  readonly #descPage: number;
+  readonly #descOffset: number;
   readonly #deviceGpa: number;
 
   constructor(memory: GuestMap, ring: GuestRing) {
@@ -25,7 +28,8 @@ export class PackedGuestRing {
     this.desc = RingArea.locate(memory, ring.descGpa, 16 * ring.size, 16, "descriptor ring");
     this.driver = RingArea.locate(memory, ring.driverGpa, 4, 4, "driver area");
     this.device = RingArea.locate(memory, ring.deviceGpa, 4, 4, "device area");
-    this.#descGpa = Number(ring.descGpa);
+    this.#descPage = Number(ring.descGpa >> 12n);
+    this.#descOffset = Number(ring.descGpa & 0xfffn);
     this.#deviceGpa = Number(ring.deviceGpa);
   }
 
@@ -105,8 +109,14 @@ export class PackedGuestRing {
     const log = this.logging?.log;
     if (!log) return;
     const first = Math.min(count, this.#ring.size - position);
-    log.mark(this.#descGpa + 16 * position, 16 * first);
-    if (first < count) log.mark(this.#descGpa, 16 * (count - first));
+    this.#logDescriptors(log, position, first);
+    if (first < count) this.#logDescriptors(log, 0, count - first);
+  }
+
+  #logDescriptors(log: DirtyLog, position: number, count: number): void {
+    const first = this.#descOffset + 16 * position;
+    const page = first >> 12;
+    log.markPages(this.#descPage + page, ((first + 16 * count - 1) >> 12) - page + 1);
   }
 
   /** The guest's wish for interrupts: its flags, and where it wants one if they say so. */
@@ -157,6 +167,6 @@ export class PackedGuestRing {
     i32[at + 2] = words[from + 2]!;
     i32[at + 3] = last;
     desc.push(4 * at, 16);
-    this.logging?.log.markOwnWrite(this.#descGpa + 16 * position, 16);
+    this.logging?.log.markOwnWrite(4096 * this.#descPage + this.#descOffset + 16 * position, 16);
   }
 }

@@ -17,8 +17,9 @@ export class SplitGuestRing {
   readonly avail: RingArea;
   readonly used: RingArea;
   #log: DirtyLog | undefined;
-  /** Guest addresses that stand for the first byte of the used ring, while that is logged, and of the available one. */
-  #usedGpa = 0;
+  /** The guest address that stands for the used ring's first byte, while that is logged, or -1: its page, and where in it. */
+  #usedPage = -1;
+  #usedOffset = 0;
   readonly #availGpa: number;
   readonly #ring: GuestRing;
   readonly #mask: number;
@@ -36,8 +37,10 @@ export class SplitGuestRing {
 
   /** Logs writes of the used ring from now on where its log flag asks for that, and of the available ring always. */
   setLogging(logging: RelayLogging | undefined): void {
+    const gpa = logging?.usedRingGpa;
     this.#log = logging?.log;
-    this.#usedGpa = logging?.usedRingGpa === undefined ? -1 : Number(logging.usedRingGpa);
+    this.#usedPage = gpa === undefined ? -1 : Number(gpa >> 12n);
+    this.#usedOffset = Number((gpa ?? 0n) & 0xfffn);
   }
 
   /** The available index; later reads of the ring see what it stands for. */
@@ -64,7 +67,9 @@ export class SplitGuestRing {
     const { used } = this;
     used.pull(0, 4);
     const before = used.u16[1]!;
-    if (before !== index) this.#publishIndex(index, (index - before) & 0xffff);
+    if (before === index) return;
+    this.#publishIndex(index, (index - before) & 0xffff);
+    this.#logUsed(2, 2);
   }
 
   /** Makes `count` heads from index `from` on readable in `avail`. */
@@ -93,10 +98,22 @@ export class SplitGuestRing {
       if (first < count) used.push(4, 8 * (count - first));
     }
     this.#publishIndex(to, count);
+    if (first < count) {
+      this.#logUsed(4 + 8 * slot, 8 * first);
+      this.#logUsed(2, 2 + 8 * (count - first));
+    } else {
+      this.#logUsed(2, 2);
+      this.#logUsed(4 + 8 * slot, 8 * count);
+    }
+  }
+
+  /** Logs bytes of the used ring. Only after a full fence, so that a look at the log can not overtake what was written. */
+  #logUsed(offset: number, length: number): void {
     const log = this.#log;
-    if (!log || this.#usedGpa < 0) return;
-    log.mark(this.#usedGpa + 4 + 8 * slot, 8 * first);
-    if (first < count) log.mark(this.#usedGpa + 4, 8 * (count - first));
+    if (!log || this.#usedPage < 0) return;
+    const first = this.#usedOffset + offset;
+    const page = first >> 12;
+    log.markPages(this.#usedPage + page, ((first + length - 1) >> 12) - page + 1);
   }
 
   /** The guest's avail flags, or the used index that it wants an interrupt for. */
@@ -136,12 +153,13 @@ export class SplitGuestRing {
       Atomics.store(used.u16, 1, index);
       fullFenceAfterStore();
     }
-    if (this.#log && this.#usedGpa >= 0) this.#log.mark(this.#usedGpa + 2, 2);
   }
 
   #writeUsed(at: number, value: number): void {
     this.used.u16[at] = value;
     this.used.push(2 * at, 2);
-    if (this.#log && this.#usedGpa >= 0) this.#log.markOwnWrite(this.#usedGpa + 2 * at, 2);
+    if (this.#log && this.#usedPage >= 0) {
+      this.#log.markOwnWrite(4096 * this.#usedPage + this.#usedOffset + 2 * at, 2);
+    }
   }
 }
