@@ -23,16 +23,20 @@ const symbols = {
 
 /** The plain C loops of relay-ideal.c on rings of their own, each as a run. */
 export function idealRuns(directory: string) {
-  const shared = ["-shared", "-fPIC"];
-  const checked = dlopen(compileC("relay-ideal.c", join(directory, "ideal.so"), shared), symbols);
-  const trusting = dlopen(
-    compileC("relay-ideal.c", join(directory, "trusting.so"), [...shared, "-DTRUSTING"]),
-    symbols,
-  );
+  const load = (name: string, ...flags: string[]) =>
+    dlopen(compileC("relay-ideal.c", join(directory, `${name}.so`), ["-shared", "-fPIC", ...flags]), symbols)
+      .symbols;
+  const [ideal, trusting, checked] = [
+    load("ideal"),
+    load("trusting", "-DTRUSTING"),
+    load("checked", "-DCHECKED"),
+  ];
   return {
-    split: runOf(false, checked.symbols.run_split),
-    splitTrusting: runOf(false, trusting.symbols.run_split),
-    packed: runOf(true, checked.symbols.run_packed),
+    split: runOf(false, ideal.run_split),
+    splitTrusting: runOf(false, trusting.run_split),
+    splitChecked: runOf(false, checked.run_split),
+    packed: runOf(true, ideal.run_packed),
+    packedChecked: runOf(true, checked.run_packed),
   };
 }
 

@@ -16,6 +16,9 @@
  * packed_complete, per used descriptor: reads it once, checks the id, sets the log's bits from the copies, writes the
  *   guest's used descriptor. The flags of a batch's first one come last, then the bits of the ring's pages.
  *
+ * With CHECKED defined, relay-checked.h takes the place of much of that: the checks and notes of the relay of this
+ * project, also in C.
+ *
  * No notifications, no statistics, no ring that stops half-way.
  */
 #include <stdint.h>
@@ -83,7 +86,7 @@ static void *at(struct relay *r, uint64_t gpa, uint64_t len) {
   return (void *)(r->s.hva + (gpa - r->s.gpa));
 }
 
-static __attribute__((noinline)) int mark_table(struct relay *r, uint64_t gpa, uint32_t len) {
+static __attribute__((noinline, unused)) int mark_table(struct relay *r, uint64_t gpa, uint32_t len) {
   const struct split_desc *t = at(r, gpa, len);
   uint32_t count = len / 16, next = 0;
   if (!t || count > r->s.size) return -1;
@@ -97,176 +100,11 @@ static __attribute__((noinline)) int mark_table(struct relay *r, uint64_t gpa, u
   return -1;
 }
 
-static int split_forward(struct relay *r) {
-  uint16_t seen = __atomic_load_n(&r->avail->idx, __ATOMIC_ACQUIRE);
-  uint16_t count = seen - r->avail_idx;
-  if (count + r->outstanding > r->s.size) return -1;
-  /* Locals, as stores of bytes could otherwise change anything of `r` in the compiler's eyes. */
-  const uint16_t *from = r->avail->ring;
-  uint16_t *to = r->our_avail->ring;
-  const uint32_t mask = r->mask, first = r->avail_idx, our_first = r->our_avail_idx;
-  for (uint32_t i = 0; i < count; i++) {
-    uint16_t head = from[(first + i) & mask];
-    if (unlikely(head > mask || r->held[head])) return -1;
-    r->held[head] = 1;
-    to[(our_first + i) & mask] = head;
-  }
-  r->avail_idx += count;
-  r->our_avail_idx += count;
-  r->outstanding += count;
-  __atomic_store_n(&r->our_avail->idx, r->our_avail_idx, __ATOMIC_RELEASE);
-  return count;
-}
-
-static int split_complete(struct relay *r) {
-  uint16_t seen = __atomic_load_n(&r->our_used->idx, __ATOMIC_ACQUIRE);
-  uint16_t count = seen - r->our_used_idx;
-  if (count > r->outstanding) return -1;
-  const struct used_elem *from = r->our_used->ring;
-  struct used_elem *to = r->used->ring;
-  const struct split_desc *table = r->table;
-  uint8_t *log = r->log;
-  const uint64_t pages = r->pages;
-  const uint32_t mask = r->mask, first_from = r->our_used_idx, first_to = r->used_idx;
-  for (uint32_t i = 0; i < count; i++) {
-    struct used_elem e = from[(first_from + i) & mask];
-#ifndef TRUSTING
-    if (unlikely(e.id > mask || !r->held[e.id])) return -1;
+#ifdef CHECKED
+#include "relay-checked.h"
 #endif
-    uint32_t left = mask + 1, next = e.id;
-    struct split_desc d;
-    do {
-#ifndef TRUSTING
-      if (unlikely(next > mask)) return -1;
-#endif
-      if (unlikely(left-- == 0)) return -1;
-      d = table[next];
-      if (unlikely(d.flags & INDIRECT)) {
-        if (mark_table(r, d.addr, d.len)) return -1;
-        break;
-      }
-      if (d.flags & WRITE && unlikely(mark(log, pages, d.addr, d.len))) return -1;
-      next = d.next;
-    } while (d.flags & NEXT);
-    r->held[e.id] = 0;
-    to[(first_to + i) & mask] = e;
-  }
-  uint32_t slot = r->used_idx & r->mask;
-  r->our_used_idx += count;
-  r->used_idx += count;
-  r->outstanding -= count;
-  /* Sequentially consistent, so that the look at the log below does not overtake it. */
-  __atomic_store_n(&r->used->idx, r->used_idx, __ATOMIC_SEQ_CST);
-  uint32_t first = count <= r->s.size - slot ? count : r->s.size - slot;
-  int bad = mark(log, pages, r->used_gpa + 2, 2) | mark(log, pages, r->used_gpa + 4 + 8 * slot, 8 * first);
-  if (first < count) bad |= mark(log, pages, r->used_gpa + 4, 8 * (count - first));
-  return bad ? -1 : count;
-}
-
-static int packed_forward(struct relay *r) {
-  const struct packed_desc *ring = r->ring;
-  struct packed_desc *ours = r->ours;
-  const uint32_t size = r->s.size;
-  uint32_t in = r->in, in_wrap = r->in_wrap, to = r->to, to_wrap = r->to_wrap;
-  uint32_t outstanding = r->outstanding, free_count = r->free_count;
-  int32_t head = -1;
-  uint16_t head_flags = 0;
-  int count = 0;
-  for (;;) {
-    uint16_t flags = __atomic_load_n(&ring[in].flags, __ATOMIC_ACQUIRE);
-    if ((flags & (AVAIL | USED)) != (in_wrap ? AVAIL : USED)) break;
-    if (unlikely(free_count == 0)) return -1;
-    uint16_t id = r->free_ids[--free_count];
-    uint32_t slots = 0;
-    int32_t before = -1;
-    for (;;) {
-      if (unlikely(outstanding++ == size)) return -1;
-      struct packed_desc d = ring[in];
-      d.flags &= NEXT | WRITE | INDIRECT;
-      /* A chain's first copy is at its id, the others at ids that it uses up with it. */
-      uint16_t copy = id;
-      if (slots > 0) {
-        if (unlikely(free_count == 0)) return -1;
-        copy = r->free_ids[--free_count];
-        r->rest[before] = copy;
-      }
-      r->saved[copy] = d;
-      before = copy;
-      r->guest_id[id] = d.id;
-      uint16_t shown = d.flags | (to_wrap ? AVAIL : USED);
-      ours[to].addr = d.addr;
-      ours[to].len = d.len;
-      ours[to].id = id;
-      if (head < 0) {
-        head = to;
-        head_flags = shown;
-      } else {
-        ours[to].flags = shown;
-      }
-      slots++;
-      if (++in == size) in = 0, in_wrap ^= 1;
-      if (++to == size) to = 0, to_wrap ^= 1;
-      if (!(d.flags & NEXT)) break;
-    }
-    r->slots[id] = slots;
-    r->held[id] = 1;
-    count++;
-  }
-  r->in = in, r->in_wrap = in_wrap, r->to = to, r->to_wrap = to_wrap;
-  r->outstanding = outstanding, r->free_count = free_count;
-  if (head >= 0) __atomic_store_n(&ours[head].flags, head_flags, __ATOMIC_RELEASE);
-  return count;
-}
-
-static int packed_complete(struct relay *r) {
-  struct packed_desc *ring = r->ring;
-  const struct packed_desc *ours = r->ours;
-  uint8_t *log = r->log;
-  const uint64_t pages = r->pages;
-  const uint32_t size = r->s.size, first = r->out;
-  uint32_t out = r->out, out_wrap = r->out_wrap, done = r->done, done_wrap = r->done_wrap;
-  uint32_t free_count = r->free_count, first_flags = 0, moved = 0;
-  int count = 0;
-  for (;;) {
-    uint16_t flags = __atomic_load_n(&ours[done].flags, __ATOMIC_ACQUIRE);
-    if ((flags & (AVAIL | USED)) != (done_wrap ? AVAIL | USED : 0)) break;
-    uint16_t id = ours[done].id;
-    uint32_t len = ours[done].len;
-    if (unlikely(id >= size || !r->held[id])) return -1;
-    uint16_t copy = id;
-    uint32_t slots = r->slots[id];
-    for (uint32_t i = 0; i < slots; i++) {
-      struct packed_desc d = r->saved[copy];
-      if (unlikely(d.flags & INDIRECT)) {
-        if (mark_table(r, d.addr, d.len)) return -1;
-      } else if (d.flags & WRITE && unlikely(mark(log, pages, d.addr, d.len))) {
-        return -1;
-      }
-      r->free_ids[free_count++] = copy;
-      copy = r->rest[copy];
-    }
-    r->held[id] = 0;
-    uint16_t shown = (flags & WRITE) | (out_wrap ? AVAIL | USED : 0);
-    ring[out].len = len;
-    ring[out].id = r->guest_id[id];
-    if (count == 0) first_flags = shown;
-    else ring[out].flags = shown;
-    count++;
-    moved += slots;
-    if ((out += slots) >= size) out -= size, out_wrap ^= 1;
-    if ((done += slots) >= size) done -= size, done_wrap ^= 1;
-  }
-  if (count == 0) return 0;
-  r->out = out, r->out_wrap = out_wrap, r->done = done, r->done_wrap = done_wrap;
-  r->free_count = free_count;
-  r->outstanding -= moved;
-  /* Sequentially consistent, so that the look at the log below does not overtake it. */
-  __atomic_store_n(&ring[first].flags, first_flags, __ATOMIC_SEQ_CST);
-  uint32_t up = moved <= size - first ? moved : size - first;
-  int bad = mark(log, pages, r->s.desc + 16 * first, 16 * up);
-  if (up < moved) bad |= mark(log, pages, r->s.desc, 16 * (moved - up));
-  return bad ? -1 : count;
-}
+#include "relay-split.h"
+#include "relay-packed.h"
 
 static struct relay relay;
 static _Alignas(4096) uint8_t ours[65536];
@@ -279,6 +117,9 @@ static int begin(const struct setup *s) {
   relay.log = (uint8_t *)s->log;
   relay.pages = 8 * s->log_bytes;
   relay.mask = s->size - 1;
+#ifdef CHECKED
+  begin_notes(&relay);
+#endif
   return 0;
 }
 

@@ -75,6 +75,7 @@ export function packedRun(): () => Timing {
     if (relay.fault) throw relay.fault;
     if (relay.outstanding > 0 || relay.counts.completed < LAPS * SIZE)
       throw new Error("the relay did not move");
+    if (stage.loggedPages().length < SIZE / 2) throw new Error("the relay did not log");
     return { forward: perElement(forwarding), complete: perElement(completing) };
   };
 }

@@ -3,6 +3,12 @@
  * descriptor per element, logging on. `bun test/bench/relay.bench.ts [--json]`. All take turns in one run; the figures
  * are medians over the rounds. Ratios are elements per second, ours divided by theirs in the same round; those of round
  * trips (one entry, or a batch) are times, ours divided by theirs.
+ *
+ * `ratio_to_dpdk`, `ratio_to_c` and `packed_ratio_to_c` are of completions, the half that DPDK's relay consists of.
+ * `element_…` are of an element's whole way, forwarded and completed. `c` does what any correct relay has to do,
+ * `checked_c` all that ours checks and notes, `trusting_c` even less than `c` (relay-ideal.c has the lists).
+ * With a `fresh_log` no page is marked at a lap's beginning; else all are, as in most laps between two looks at the log.
+ * DPDK's relay sets each mark by a locked instruction whether it is set or not.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,7 +19,7 @@ import { idealRuns } from "./relay-c.ts";
 import { DpdkRelay } from "./relay-dpdk.ts";
 import { packedRun } from "./relay-packed.ts";
 import { roundTrips } from "./relay-round-trip.ts";
-import { BATCH, median } from "./relay-setup.ts";
+import { BATCH, median, type Timing } from "./relay-setup.ts";
 import { splitRun } from "./relay-split.ts";
 
 const ROUNDS = 15;
@@ -28,14 +34,17 @@ async function measure(directory: string) {
     missing = String(error);
   }
   try {
-    const [split, packed, c] = [splitRun(), packedRun(), idealRuns(directory)];
+    const [split, fresh, packed, c] = [splitRun(), splitRun(true), packedRun(), idealRuns(directory)];
     const round = async () => ({
       split: split(),
+      fresh: fresh(),
       dpdk: dpdk ? await dpdk.run() : Number.NaN,
       c: c.split(),
       trusting: c.splitTrusting(),
+      checked: c.splitChecked(),
       packed: packed(),
       packedC: c.packed(),
+      packedChecked: c.packedChecked(),
     });
     for (let warm = 0; warm < 2; warm++) await round();
     const rounds: Awaited<ReturnType<typeof round>>[] = [];
@@ -69,26 +78,40 @@ try {
   const { rounds, missing, version } = await measure(directory);
   const of = (pick: (round: (typeof rounds)[number]) => number) => median(rounds.map(pick));
   const withDpdk = missing === undefined;
+  const whole = (pick: (round: (typeof rounds)[number]) => Timing) => (round: (typeof rounds)[number]) =>
+    pick(round).forward + pick(round).complete;
+  const split = whole((r) => r.split);
+  const packed = whole((r) => r.packed);
   const result = {
     dpdk_version: version ?? null,
     ratio_to_dpdk: withDpdk ? of((r) => r.dpdk / r.split.complete) : null,
+    ratio_to_dpdk_fresh_log: withDpdk ? of((r) => r.dpdk / r.fresh.complete) : null,
     ratio_to_c: of((r) => r.c.complete / r.split.complete),
     ratio_to_trusting_c: of((r) => r.trusting.complete / r.split.complete),
     packed_ratio_to_c: of((r) => r.packedC.complete / r.packed.complete),
+    element_ratio_to_c: of((r) => whole((x) => x.c)(r) / split(r)),
+    element_ratio_to_checked_c: of((r) => whole((x) => x.checked)(r) / split(r)),
+    packed_element_ratio_to_c: of((r) => whole((x) => x.packedC)(r) / packed(r)),
+    packed_element_ratio_to_checked_c: of((r) => whole((x) => x.packedChecked)(r) / packed(r)),
     round_trip_ratio_to_c: one.ratio,
     round_trip_ratio_to_unguarded_c: one.unguarded,
     batch_round_trip_ratio_to_c: many.ratio,
     batch_round_trip_ratio_to_unguarded_c: many.unguarded,
     split_complete_ns: of((r) => r.split.complete),
+    split_complete_fresh_log_ns: of((r) => r.fresh.complete),
     dpdk_complete_ns: withDpdk ? of((r) => r.dpdk) : null,
     c_split_complete_ns: of((r) => r.c.complete),
     c_trusting_split_complete_ns: of((r) => r.trusting.complete),
+    c_checked_split_complete_ns: of((r) => r.checked.complete),
     split_forward_ns: of((r) => r.split.forward),
     c_split_forward_ns: of((r) => r.c.forward),
+    c_checked_split_forward_ns: of((r) => r.checked.forward),
     packed_complete_ns: of((r) => r.packed.complete),
     c_packed_complete_ns: of((r) => r.packedC.complete),
+    c_checked_packed_complete_ns: of((r) => r.packedChecked.complete),
     packed_forward_ns: of((r) => r.packed.forward),
     c_packed_forward_ns: of((r) => r.packedC.forward),
+    c_checked_packed_forward_ns: of((r) => r.packedChecked.forward),
     round_trip_us: one.ours,
     c_round_trip_us: one.c,
     batch_round_trip_us: many.ours,
@@ -99,11 +122,11 @@ try {
   } else {
     for (const [name, value] of Object.entries(result)) {
       if (typeof value !== "number") {
-        if (value !== null) console.log(`${name.padEnd(30)} ${value}`);
+        if (value !== null) console.log(`${name.padEnd(38)} ${value}`);
         continue;
       }
       const rate = name.endsWith("_ns") ? `  ${(1000 / value).toFixed(0)} M elements/s` : "";
-      console.log(`${name.padEnd(30)} ${value.toFixed(2)}${rate}`);
+      console.log(`${name.padEnd(38)} ${value.toFixed(2)}${rate}`);
     }
   }
   if (missing !== undefined) console.error(`not compared with DPDK: ${missing}`);
