@@ -17,15 +17,20 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* Host addresses of the guest's rings and of those that the device works on, and eventfds, which stay the caller's. */
+/*
+ * Host addresses of the guest's rings and of those that the device works on (of a packed one `avail` is the driver's area
+ * and `used` the device's), and eventfds, which stay the caller's. `base` and `device_base` are the entries that have been
+ * through the guest's and the device's packed ring before.
+ */
 struct trip {
   struct setup guest;
-  uint64_t device_avail, device_used;
+  uint64_t device_desc, device_avail, device_used;
   int64_t kick, call, doorbell, interrupt, done;
   uint64_t batch, rounds;
   uint64_t ns;
   uint64_t relay;
   uint64_t guarded;
+  uint64_t packed, base, device_base;
 };
 
 static struct trip trip;
@@ -66,6 +71,16 @@ static int passed(uint16_t event, uint16_t now, uint16_t before) {
 static uint16_t look(uint16_t *index) { return __atomic_load_n(index, __ATOMIC_ACQUIRE); }
 static void fence(void) { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 
+static void *end_trip(void *unused) {
+  stopping = 1;
+  signal_fd(trip.doorbell);
+  signal_fd(stop_fd);
+  signal_fd(trip.done);
+  return unused;
+}
+
+#include "relay-round-trip-packed.h"
+
 static void *run_guest(void *unused) {
   double *ns = (double *)trip.ns;
   uint16_t index = guest_avail->idx;
@@ -86,11 +101,7 @@ static void *run_guest(void *unused) {
     }
     ns[round] = now() - t;
   }
-  stopping = 1;
-  signal_fd(trip.doorbell);
-  signal_fd(stop_fd);
-  signal_fd(trip.done);
-  return unused;
+  return end_trip(unused);
 }
 
 static void *run_device(void *unused) {
@@ -118,7 +129,7 @@ static void *run_device(void *unused) {
   }
 }
 
-static void relay_kicked(struct relay *r) {
+static void split_kicked(struct relay *r) {
   for (;;) {
     uint16_t before = r->our_avail_idx;
     int moved = split_forward(r);
@@ -134,7 +145,7 @@ static void relay_kicked(struct relay *r) {
   }
 }
 
-static void relay_interrupted(struct relay *r) {
+static void split_interrupted(struct relay *r) {
   for (;;) {
     uint16_t before = r->used_idx;
     int moved = split_complete(r);
@@ -148,9 +159,11 @@ static void relay_interrupted(struct relay *r) {
 
 static void *run_relay(void *unused) {
   struct relay *r = &relay;
+  void (*relay_kicked)(struct relay *) = trip.packed ? packed_kicked : split_kicked;
+  void (*relay_interrupted)(struct relay *) = trip.packed ? packed_interrupted : split_interrupted;
   int ep = epoll_create1(EPOLL_CLOEXEC);
   struct epoll_event kick = {.events = EPOLLIN | EPOLLET, .data.fd = trip.kick};
-  struct epoll_event interrupt = {.events = EPOLLIN, .data.fd = trip.interrupt};
+  struct epoll_event interrupt = {.events = EPOLLIN | EPOLLET, .data.fd = trip.interrupt};
   struct epoll_event stop = {.events = EPOLLIN, .data.fd = stop_fd};
   if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, trip.kick, &kick) || epoll_ctl(ep, EPOLL_CTL_ADD, trip.interrupt, &interrupt) ||
       epoll_ctl(ep, EPOLL_CTL_ADD, stop_fd, &stop))
@@ -163,7 +176,6 @@ static void *run_relay(void *unused) {
       if (events[i].data.fd == trip.kick) {
         relay_kicked(r);
       } else if (events[i].data.fd == trip.interrupt) {
-        wait_fd(trip.interrupt);
         relay_interrupted(r);
         relay_kicked(r);
       }
@@ -173,28 +185,35 @@ static void *run_relay(void *unused) {
   return unused;
 }
 
+static int begin_split(struct relay *r) {
+  guest_avail = at(r, trip.guest.driver, 6 + 2 * trip.guest.size);
+  guest_used = at(r, trip.guest.device, 6 + 8 * trip.guest.size);
+  if (!guest_avail || !guest_used) return -1;
+  device_avail = trip.relay ? (struct avail *)ours : (struct avail *)trip.device_avail;
+  device_used = trip.relay ? (struct used *)(ours + 8192) : (struct used *)trip.device_used;
+  if (!trip.relay) return 0;
+  r->table = at(r, trip.guest.desc, 16 * trip.guest.size);
+  r->avail = guest_avail;
+  r->used = guest_used;
+  r->our_avail = device_avail;
+  r->our_used = device_used;
+  r->used_gpa = trip.guest.device;
+  r->avail_idx = r->used_idx = guest_used->idx;
+  return 0;
+}
+
 /* Starts the threads; `done` is signalled after the last round. */
 int trip_start(const struct trip *t) {
   trip = *t;
   stopping = 0;
-  if (begin(&t->guest)) return -1;
-  guest_avail = at(&relay, t->guest.driver, 6 + 2 * t->guest.size);
-  guest_used = at(&relay, t->guest.device, 6 + 8 * t->guest.size);
-  device_avail = t->relay ? (struct avail *)ours : (struct avail *)t->device_avail;
-  device_used = t->relay ? (struct used *)(ours + 8192) : (struct used *)t->device_used;
+  if (begin(&t->guest) || (trip.packed ? begin_packed(&relay) : begin_split(&relay))) return -1;
   stop_fd = eventfd(0, EFD_CLOEXEC);
-  if (!guest_avail || !guest_used || stop_fd < 0) return -1;
-  if (t->relay) {
-    relay.table = at(&relay, t->guest.desc, 16 * t->guest.size);
-    relay.avail = guest_avail;
-    relay.used = guest_used;
-    relay.our_avail = device_avail;
-    relay.our_used = device_used;
-    relay.used_gpa = t->guest.device;
-    relay.avail_idx = relay.used_idx = guest_used->idx;
-    if (pthread_create(&threads[2], 0, run_relay, 0)) return -1;
-  }
-  return pthread_create(&threads[1], 0, run_device, 0) || pthread_create(&threads[0], 0, run_guest, 0) ? -1 : 0;
+  if (stop_fd < 0) return -1;
+  if (trip.relay && pthread_create(&threads[2], 0, run_relay, 0)) return -1;
+  return pthread_create(&threads[1], 0, trip.packed ? run_packed_device : run_device, 0) ||
+                 pthread_create(&threads[0], 0, trip.packed ? run_packed_guest : run_guest, 0)
+             ? -1
+             : 0;
 }
 
 /* Waits for the threads, which end after `done`. */

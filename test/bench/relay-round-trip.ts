@@ -40,11 +40,13 @@ const wires = (): Wires => ({
 interface Contender {
   readonly stage: Stage;
   /** Host addresses of the rings that the device works on; a C relay has its own. */
-  readonly device: { readonly avail: number; readonly used: number };
+  readonly device: { readonly desc: number; readonly avail: number; readonly used: number };
   readonly wires: Wires;
   /** 1: the relay is C's; and whether it asks by poll before it signals the guest. */
   readonly relay: number;
   readonly guarded: number;
+  /** Entries that have been through the guest's ring. */
+  readonly moved: { count: number };
 }
 
 /** A run of round trips of this many entries each; the result is the median in microseconds. */
@@ -54,7 +56,10 @@ export type RoundTrips = (batch: number) => number;
  * Round trips through the relay of this project as it is wired in a device's worker (its event loop, its relayed ring,
  * its eventfds), and through an epoll loop in C.
  */
-export function roundTrips(directory: string): { ours: RoundTrips; c: RoundTrips; unguardedC: RoundTrips } {
+export function roundTrips(
+  directory: string,
+  packed: boolean,
+): { ours: RoundTrips; c: RoundTrips; unguardedC: RoundTrips } {
   const library = compileC("relay-round-trip.c", join(directory, "trip.so"), [
     "-shared",
     "-fPIC",
@@ -72,13 +77,16 @@ export function roundTrips(directory: string): { ours: RoundTrips; c: RoundTrips
     ended = true;
   });
 
-  const run = ({ stage, device, wires: w, relay, guarded }: Contender, batch: number) => {
+  const run = ({ stage, device, wires: w, relay, guarded, moved }: Contender, batch: number) => {
     const ns = new Float64Array(new ArrayBuffer(8 * TRIPS));
     const trip = BigUint64Array.from([
       ...setupOf(stage),
-      ...[device.avail, device.used, w.kick, w.call, w.doorbell, w.interrupt, done, batch, TRIPS].map(BigInt),
-      ...[BigInt(ptr(ns)), BigInt(relay), BigInt(guarded)],
+      ...[device.desc, device.avail, device.used].map(BigInt),
+      ...[w.kick, w.call, w.doorbell, w.interrupt, done, batch, TRIPS, ptr(ns), relay, guarded].map(BigInt),
+      // A C relay gives the device a new ring each time.
+      ...[packed ? 1 : 0, moved.count, relay ? 0 : moved.count].map(BigInt),
     ]);
+    moved.count += batch * TRIPS;
     ended = false;
     // SAFETY: `ns` and the stage are referenced until the threads have ended.
     if (symbols.trip_start(ptr(trip)) !== 0) throw new Error("the round trip did not start");
@@ -91,11 +99,14 @@ export function roundTrips(directory: string): { ours: RoundTrips; c: RoundTrips
     return median([...ns]) / 1000;
   };
 
-  const { relayed, log, ...ours } = relayedRing(loop);
-  const c = { stage: stageFor(false).stage, device: { avail: 0, used: 0 }, wires: wires(), relay: 1 };
+  const { relayed, log, ...ring } = relayedRing(loop, packed);
+  const ours = { ...ring, relay: 0, moved: { count: 0 } };
+  const { stage } = stageFor(packed);
+  const nowhere = { desc: 0, avail: 0, used: 0 };
+  const c = { stage, device: nowhere, wires: wires(), relay: 1, moved: { count: 0 } };
   return {
     ours: (batch) => {
-      const us = run({ ...ours, relay: 0, guarded: 1 }, batch);
+      const us = run({ ...ours, guarded: 1 }, batch);
       if (log.lines.length > 0) throw new Error(`${relayed.state().mode}: ${log.lines.join("; ")}`);
       return us;
     },
@@ -105,12 +116,12 @@ export function roundTrips(directory: string): { ours: RoundTrips; c: RoundTrips
 }
 
 /** A relayed ring of the product on a device that consists of two eventfds. */
-function relayedRing(loop: EventLoop) {
-  const { stage } = stageFor(false);
+function relayedRing(loop: EventLoop, packed: boolean) {
+  const { stage } = stageFor(packed);
   const w = wires();
   const log = new CollectedLog();
   const mapped: { iova: bigint; memory: DmaMemory }[] = [];
-  const device = { avail: 0, used: 0 };
+  const device = { desc: 0, avail: 0, used: 0 };
   const hvaOf = (iova: bigint) => {
     const { iova: first, memory } = mapped[0]!;
     return memory.hva + Number(iova - first);
@@ -122,7 +133,9 @@ function relayedRing(loop: EventLoop) {
     counters: new Counters(),
     transport: {
       fn: { dma: { ...stage.dma, map: (iova: bigint, memory: DmaMemory) => mapped.push({ iova, memory }) } },
-      setupQueue: (_: number, queue: { driver: bigint; device: bigint }) => {
+      setupQueue: (_: number, queue: { desc: bigint; driver: bigint; device: bigint }) => {
+        // Of a split ring it is the guest's own.
+        if (packed) device.desc = hvaOf(queue.desc);
         device.avail = hvaOf(queue.driver);
         device.used = hvaOf(queue.device);
       },
@@ -139,16 +152,17 @@ function relayedRing(loop: EventLoop) {
       },
     },
   } as unknown as RelayParts;
+  const wrap = packed ? 1 : 0;
   const relayed = new RelayedRing(
     parts,
     {
       ...{ index: 0, size: SIZE, base: 0, kickFd: w.kick, callFd: w.call, enabled: true },
       ...{ descGpa: ring.descGpa, driverGpa: ring.driverGpa, deviceGpa: ring.deviceGpa },
     },
-    { packed: false, eventIdx: ring.eventIdx, indirect: ring.indirect, inOrder: ring.inOrder },
-    { availPosition: 0, availWrap: 0, usedPosition: 0, usedWrap: 0 },
+    { packed, eventIdx: ring.eventIdx, indirect: ring.indirect, inOrder: ring.inOrder },
+    { availPosition: 0, availWrap: wrap, usedPosition: 0, usedWrap: wrap },
   );
-  relayed.setLogging({ log: stage.log, data: true, usedRingGpa: ring.deviceGpa });
+  relayed.setLogging({ log: stage.log, data: true, usedRingGpa: packed ? undefined : ring.deviceGpa });
   relayed.setUp();
   relayed.connect();
   // The device's and the guest's counters are those of the first notifications, which nobody waits for.

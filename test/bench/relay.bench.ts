@@ -48,7 +48,10 @@ async function measure(directory: string) {
     });
     for (let warm = 0; warm < 2; warm++) await round();
     const rounds: Awaited<ReturnType<typeof round>>[] = [];
-    while (rounds.length < ROUNDS) rounds.push(await round());
+    while (rounds.length < ROUNDS) {
+      console.error(`relaying: round ${rounds.length + 1} of ${ROUNDS}`);
+      rounds.push(await round());
+    }
     return { rounds, missing, version: dpdk?.version };
   } finally {
     dpdk?.stop();
@@ -56,8 +59,9 @@ async function measure(directory: string) {
 }
 
 /** Medians in microseconds, and of the ratios within a round. */
-function measureTrips(directory: string, batch: number) {
-  const trips = roundTrips(directory);
+function measureTrips(directory: string, packed: boolean, batch: number) {
+  console.error(`round trips of ${batch}, ${packed ? "packed" : "split"}: ${TRIP_ROUNDS} rounds`);
+  const trips = roundTrips(directory, packed);
   const round = () => ({ ours: trips.ours(batch), c: trips.c(batch), unguarded: trips.unguardedC(batch) });
   for (let warm = 0; warm < 5; warm++) round();
   const rounds = Array.from({ length: TRIP_ROUNDS }, round);
@@ -73,8 +77,10 @@ const directory = mkdtempSync(join(tmpdir(), "relay-bench-"));
 try {
   // As the thread that relays does before its first ring.
   warmUpRelays(new CollectedLog());
-  const one = measureTrips(directory, 1);
-  const many = measureTrips(directory, BATCH);
+  const one = measureTrips(directory, false, 1);
+  const many = measureTrips(directory, false, BATCH);
+  const packedOne = measureTrips(directory, true, 1);
+  const packedMany = measureTrips(directory, true, BATCH);
   const { rounds, missing, version } = await measure(directory);
   const of = (pick: (round: (typeof rounds)[number]) => number) => median(rounds.map(pick));
   const withDpdk = missing === undefined;
@@ -97,6 +103,8 @@ try {
     round_trip_ratio_to_unguarded_c: one.unguarded,
     batch_round_trip_ratio_to_c: many.ratio,
     batch_round_trip_ratio_to_unguarded_c: many.unguarded,
+    packed_round_trip_ratio_to_c: packedOne.ratio,
+    packed_batch_round_trip_ratio_to_c: packedMany.ratio,
     split_complete_ns: of((r) => r.split.complete),
     split_complete_fresh_log_ns: of((r) => r.fresh.complete),
     dpdk_complete_ns: withDpdk ? of((r) => r.dpdk) : null,
@@ -116,6 +124,10 @@ try {
     c_round_trip_us: one.c,
     batch_round_trip_us: many.ours,
     c_batch_round_trip_us: many.c,
+    packed_round_trip_us: packedOne.ours,
+    c_packed_round_trip_us: packedOne.c,
+    packed_batch_round_trip_us: packedMany.ours,
+    c_packed_batch_round_trip_us: packedMany.c,
   };
   if (process.argv.includes("--json")) {
     console.log(JSON.stringify(result));

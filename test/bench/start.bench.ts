@@ -25,6 +25,7 @@ function startUp(): Record<string, number> {
     probe_ms: [BINARY, "probe", "--json"],
   } as const;
   const times = Object.fromEntries(Object.keys(commands).map((name) => [name, [] as number[]]));
+  console.error(`starts of programs: ${RUNS} runs`);
   for (let i = 0; i < RUNS; i++) {
     for (const [name, [command, ...args]] of Object.entries(commands))
       times[name]!.push(timed(command, args));
@@ -34,6 +35,7 @@ function startUp(): Record<string, number> {
 
 /** From the last ring enable or DRIVER_OK message to the device's DRIVER_OK, as the daemon's log has it. */
 async function driverOk(pairs: number): Promise<number> {
+  console.error(`a device of ${pairs} pairs: ${RUNS} starts`);
   const daemon = await Daemon.start();
   try {
     for (let i = 0; i < RUNS; i++) {

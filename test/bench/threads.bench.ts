@@ -81,6 +81,7 @@ const report: Record<string, number> = {};
 for (const packed of [false, true]) {
   const runs = THREADS.map(() => [] as { rate: number; busiest: number }[]);
   for (let run = 0; run < RUNS; run++) {
+    console.error(`${packed ? "packed" : "split"} rings: run ${run + 1} of ${RUNS}`);
     for (const [i, threads] of THREADS.entries()) runs[i]!.push(await measure(threads, packed));
   }
   const layout = packed ? "packed" : "split";

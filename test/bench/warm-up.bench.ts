@@ -81,6 +81,7 @@ if (first === "warm" || first === "cold") {
   const report: Record<string, number> = {};
   for (const layout of ["split", "packed"]) {
     const packed = layout === "packed";
+    console.error(`${layout} rings: ${PROCESSES} runs`);
     const runs = Array.from({ length: PROCESSES }, () => ({
       cold: inProcess(false, packed),
       warm: inProcess(true, packed),
