@@ -47,7 +47,7 @@ export function describeSession(session: Session): FrontEndState {
         running: ring.running,
         hasKick: ring.kickFd >= 0,
         hasCall: ring.callFd >= 0,
-        hostNotifier: session.hasHostNotifier(ring.index),
+        hostNotifier: session.pages.isActive(ring.index),
       })),
   };
 }

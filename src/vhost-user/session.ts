@@ -1,5 +1,4 @@
 import type { EventLoop } from "../hw/ffi/event-loop.ts";
-import { signalPeerEventfd } from "../hw/ffi/eventfd.ts";
 import type { Log } from "../hw/log.ts";
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import type { Trace } from "../hw/trace.ts";
@@ -7,8 +6,8 @@ import * as F from "../hw/virtio/features.ts";
 import { VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_NEEDS_RESET } from "../hw/virtio/status.ts";
 import type { DirtyLog } from "../memory/dirty-log.ts";
 import type { DeviceLogging, VdpaDevice, VringConfig } from "../vdpa/vdpa-device.ts";
-import type { BackChannel } from "./back-channel.ts";
-import { type DevicePlace, HostNotifiers } from "./host-notifiers.ts";
+import { DoorbellPages } from "./doorbell-pages.ts";
+import type { DevicePlace } from "./host-notifiers.ts";
 import {
   PROTOCOL_F,
   type ProtocolFeature,
@@ -39,9 +38,8 @@ export class Session {
   log: DirtyLog | undefined;
   stateTransfer: StateTransfer | undefined;
   readonly rings: readonly Vring[];
-  readonly #notifiers: HostNotifiers;
+  readonly pages: DoorbellPages;
   #unwatchModes: () => void = () => {};
-  #backChannel: BackChannel | undefined;
   #hasRun = false;
 
   /** @param place where the device is found, which may change to another one that carries all that was negotiated */
@@ -53,7 +51,7 @@ export class Session {
     readonly trace?: Trace | undefined,
   ) {
     this.rings = Array.from({ length: this.device.maxQueues }, (_, index) => new Vring(index));
-    this.#notifiers = new HostNotifiers(place, logger, (index) => this.#pageWithdrawn(index));
+    this.pages = new DoorbellPages(place, this, logger);
     this.#watchModes();
   }
 
@@ -101,17 +99,6 @@ export class Session {
     });
   }
 
-  set backChannel(channel: BackChannel | undefined) {
-    this.#notifiers.withdraw(this.rings.map((ring) => ring.index));
-    this.#backChannel?.close();
-    this.#backChannel = channel;
-    this.#offerNotifiers();
-  }
-
-  hasHostNotifier(index: number): boolean {
-    return this.#notifiers.isActive(index);
-  }
-
   /** LOG_ALL: what the device writes is to be logged. */
   get logsAll(): boolean {
     return ((this.features ?? 0n) & VHOST_F_LOG_ALL) !== 0n;
@@ -125,9 +112,12 @@ export class Session {
   /** Logs what features, log and rings ask for now. Throws where a running device can not, with nothing changed. */
   updateLogging(): void {
     const logging = this.#logging();
-    if (logging) this.#notifiers.withdraw(this.rings.map((ring) => ring.index));
-    this.device.setLogging(logging);
-    this.#offerNotifiers();
+    if (logging) {
+      this.pages.without(() => this.device.setLogging(logging));
+    } else {
+      this.device.setLogging(undefined);
+      this.pages.offer();
+    }
   }
 
   /**
@@ -135,37 +125,31 @@ export class Session {
    * and runs on or has stopped itself.
    */
   moveBy(move: () => void): void {
-    this.#notifiers.withdraw(this.rings.map((ring) => ring.index));
-    try {
-      move();
-      this.#watchModes();
-    } catch (error) {
-      if (!this.device.running && this.rings.some((ring) => ring.running)) this.#deviceStoppedItself();
-      throw error;
-    } finally {
-      this.#offerNotifiers();
-    }
+    this.pages.without(() => {
+      try {
+        move();
+        this.#watchModes();
+      } catch (error) {
+        if (!this.device.running && this.rings.some((ring) => ring.running)) this.#deviceStoppedItself();
+        throw error;
+      }
+    });
   }
 
   /** Relays all rings from now on, or lets the device take over those that it can. */
   holdInRelay(on: boolean): void {
-    if (on) this.#notifiers.withdraw(this.rings.map((ring) => ring.index));
-    try {
-      this.device.holdInRelay(on);
-    } finally {
-      this.#offerNotifiers();
+    if (on) {
+      this.pages.without(() => this.device.holdInRelay(true));
+    } else {
+      this.device.holdInRelay(false);
+      this.pages.offer();
     }
   }
 
   /** Sends the frame from which the network learns the guest's address. Throws where it was not sent. */
   announce(mac: Uint8Array): void {
     // The ring may come back relayed, with another doorbell.
-    this.#notifiers.withdraw(this.rings.map((ring) => ring.index));
-    try {
-      this.device.announce(mac);
-    } finally {
-      this.#offerNotifiers();
-    }
+    this.pages.without(() => this.device.announce(mac));
   }
 
   #logging(): DeviceLogging | undefined {
@@ -196,13 +180,13 @@ export class Session {
         ring.running = true;
       }
     }
-    this.#offerNotifiers();
+    this.pages.offer();
   }
 
   /** Stops one ring and keeps its position. Returns the position. */
   stopRing(ring: Vring): number {
     if (ring.running && this.device.running) {
-      this.#notifiers.withdraw([ring.index]);
+      this.pages.withdraw([ring]);
       try {
         ring.base = this.device.stopVring(ring.index);
       } catch (error) {
@@ -219,7 +203,7 @@ export class Session {
 
   /** Resets the device: all rings are stopped. */
   stopDevice(): void {
-    this.#notifiers.withdraw(this.rings.map((ring) => ring.index));
+    this.pages.withdraw();
     this.device.stop();
     for (const ring of this.rings) ring.stop();
     this.#hasRun = false;
@@ -232,7 +216,7 @@ export class Session {
       () => this.stopDevice(),
       () => this.device.setLogging(undefined),
       () => this.device.memory.clear(),
-      () => this.#backChannel?.close(),
+      () => this.pages.close(),
       () => this.log?.close(),
       () => this.stateTransfer?.close(),
       ...this.rings.map((ring) => () => ring.close()),
@@ -315,25 +299,9 @@ export class Session {
     return vringConfig(ring, this.device, this.virtioFeatures);
   }
 
-  /** The ring may have been moved to the relay, which hears kicks by eventfd only, while the guest rang the device. */
+  /** Modes also change without having been asked for, and pages with them. */
   #watchModes(): void {
     this.#unwatchModes();
-    this.#unwatchModes = this.device.watchModes(() => this.#offerNotifiers());
-  }
-
-  #pageWithdrawn(index: number): void {
-    const { kickFd, running } = this.ring(index);
-    if (running && kickFd >= 0) signalPeerEventfd(kickFd);
-    this.#offerNotifiers();
-  }
-
-  /** REPLY_ACK is wanted too: without it nobody could tell when a page that is taken back is no longer in use. */
-  #offerNotifiers(): void {
-    const channel = this.#backChannel;
-    const needed = ["BACKEND_REQ", "BACKEND_SEND_FD", "HOST_NOTIFIER", "REPLY_ACK"] as const;
-    const agreed = needed.every((feature) => this.negotiated(feature));
-    if (!channel || !agreed || !this.device.running) return;
-    const running = this.rings.filter((ring) => ring.running).map((ring) => ring.index);
-    this.#notifiers.offer(running, channel);
+    this.#unwatchModes = this.device.watchModes(() => this.pages.offer());
   }
 }

@@ -11,5 +11,5 @@ export function setBackendReqFd(session: Session, _payload: unknown, fds: Passed
     throw new OperatorError("back channel fd", { why: `it is no socket but ${kind}`, kind: "protocol" });
   }
   setNonBlocking(fds.at(0));
-  session.backChannel = new BackChannel(session, fds.take(), session.logger);
+  session.pages.useChannel(new BackChannel(session, fds.take(), session.logger));
 }

@@ -73,8 +73,8 @@ describe("doorbell pages", () => {
     answer(channel, 0n);
     answer(channel, 1n);
     expect(stage.device.takeCalls()).toEqual(["setHostNotifier 0 true", "setHostNotifier 1 false"]);
-    expect(stage.session.hasHostNotifier(0)).toBe(true);
-    expect(stage.session.hasHostNotifier(1)).toBe(false);
+    expect(stage.session.pages.isActive(0)).toBe(true);
+    expect(stage.session.pages.isActive(1)).toBe(false);
   });
 
   test("are offered too when the channel comes after the start", () => {
@@ -107,9 +107,9 @@ describe("doorbell pages", () => {
     const offer = channel.receive();
     expect(offer).toMatchObject({ request: NOTIFIER, flags: 9, payload: u64s(0n, 4096n, 0x3000n) });
     closeAll(offer);
-    expect(stage.session.hasHostNotifier(0)).toBe(false);
+    expect(stage.session.pages.isActive(0)).toBe(false);
     answer(channel, 0n);
-    expect(stage.session.hasHostNotifier(0)).toBe(true);
+    expect(stage.session.pages.isActive(0)).toBe(true);
   });
 
   test("that were refused are offered again when the ring starts anew, and are not taken back", () => {
