@@ -45,7 +45,10 @@ export class GuestMoves {
   begin(target: Target): Later {
     const { served, log } = this.options;
     if (this.#move) {
-      throw new OperatorError("the guest is being moved already", { why: `to ${this.#move.other.name}` });
+      throw new OperatorError("the guest is being moved already", {
+        why: `to ${this.#move.other.name}`,
+        remedy: "vdpactl stats shows when it has got there",
+      });
     }
     if (target.kind === "pci" && target.bdf === served.name) {
       throw new OperatorError(`the guest is on ${served.name} already`, { kind: "usage" });

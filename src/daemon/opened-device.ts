@@ -58,6 +58,7 @@ export class OpenedDevice {
       if (transport.deviceType !== VIRTIO_ID_NET) {
         throw new OperatorError(`${fn.name} is not a network device`, {
           why: `its virtio device type is ${transport.deviceType}, only network devices (type 1) can be served`,
+          remedy: "vdpactl probe lists the devices",
           kind: "not-ready",
         });
       }

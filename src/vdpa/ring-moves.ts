@@ -30,6 +30,7 @@ export class RingMoves {
     if (on && !factory.canRelay) {
       throw new OperatorError(`the rings of ${transport.fn.name} can not be relayed`, {
         why: this.whyNoRelay(),
+        remedy: factory.policy === "direct" ? "serve it with --datapath auto" : undefined,
         kind: "not-ready",
       });
     }

@@ -122,6 +122,7 @@ test("a daemon that may not relay refuses, with its reason and its exit code", a
   expect([code, out]).toEqual([3, ""]);
   expect(err).toBe(
     "error: the rings of sim can not be relayed\n" +
-      "  why: relaying rings, which this would take, is switched off (--datapath direct)\n",
+      "  why: relaying rings, which this would take, is switched off (--datapath direct)\n" +
+      "  try: serve it with --datapath auto\n",
   );
 }, 60_000);

@@ -27,7 +27,8 @@ export class ControlClient {
   ) {
     socket.setEncoding("utf8");
     socket.on("data", (text) => this.#receive(String(text)));
-    const lost = () => this.#end(new OperatorError(`the daemon with pid ${pid} has gone`));
+    const lost = () =>
+      this.#end(new OperatorError(`the daemon with pid ${pid} has gone`, { remedy: "look into its log" }));
     socket.on("error", lost);
     socket.on("close", lost);
   }
@@ -80,6 +81,7 @@ export class ControlClient {
           reject(
             new OperatorError(`the daemon with pid ${this.pid} does not answer`, {
               why: `for ${limitMs / 1000} s`,
+              remedy: "look into its log; vdpactl stats shows what it serves",
             }),
           );
           this.close();

@@ -79,6 +79,7 @@ export function parseAnswer(line: string): unknown {
   if (!parsed.success) {
     throw new OperatorError("the daemon's answer was not understood", {
       why: "it may be of another version of vdpactl",
+      remedy: "use the program that serves, or restart the service",
     });
   }
   const answer = parsed.output;

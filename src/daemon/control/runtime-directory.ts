@@ -60,6 +60,8 @@ export function checkRuntimeDirectory(path: string, user = currentUser()): void 
   });
 }
 
+const OTHER_DIRECTORY = "choose another one with --runtime-dir DIR";
+
 function directoryAt(path: string): Stats {
   try {
     const stat = statSync(path);
@@ -67,12 +69,14 @@ function directoryAt(path: string): Stats {
   } catch (error) {
     throw new OperatorError(`the runtime directory ${path} can not be used`, {
       why: messageOf(error),
+      remedy: OTHER_DIRECTORY,
       kind: "not-ready",
       cause: error,
     });
   }
   throw new OperatorError(`the runtime directory ${path} can not be used`, {
     why: "it is no directory",
+    remedy: OTHER_DIRECTORY,
     kind: "not-ready",
   });
 }
@@ -90,6 +94,7 @@ export function controlSockets(
     if (isErrno(error, "ENOENT")) return [];
     throw new OperatorError(`the runtime directory ${directory} can not be read`, {
       why: messageOf(error),
+      remedy: "run as the user that serves, or name the directory with --runtime-dir DIR",
       kind: "not-ready",
       cause: error,
     });

@@ -25,6 +25,7 @@ export function checkGroups(devices: readonly PciDevice[], force: boolean, host:
     if (isBridge(device)) {
       throw new OperatorError(`${device.bdf} is a bridge`, {
         why: "VFIO gives only the devices behind it to user space",
+        remedy: "vdpactl probe lists the devices that can be served",
         kind: "refused",
       });
     }

@@ -16,6 +16,7 @@ export async function localNeeds(choice: DeviceChoice, log: Log): Promise<Needs>
     if (state.failure) {
       throw new OperatorError(`what a guest needs of ${state.device} is not known`, {
         why: `it has failed: ${state.failure}`,
+        remedy: "vdpactl stats",
         kind: "failed",
       });
     }
