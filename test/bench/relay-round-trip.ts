@@ -116,7 +116,7 @@ export function roundTrips(
 }
 
 /** A relayed ring of the product on a device that consists of two eventfds. */
-function relayedRing(loop: EventLoop, packed: boolean) {
+export function relayedRing(loop: EventLoop, packed: boolean) {
   const { stage } = stageFor(packed);
   const w = wires();
   const log = new CollectedLog();

@@ -5,7 +5,7 @@ import { join } from "node:path";
 setDefaultTimeout(120_000);
 
 /** Garbage collections of a process that moves millions of entries after it has begun, as JavaScriptCore logs them. */
-function collections(what: "relay" | "control"): number {
+function collections(what: "relay" | "wired" | "control"): number {
   const { stderr, exitCode } = Bun.spawnSync(
     [process.execPath, join(import.meta.dir, "moving-process.ts"), what],
     {
@@ -26,4 +26,8 @@ test("moving entries allocates nothing: two million batches need no garbage coll
   expect(collections("relay")).toBe(0);
   // One small object for each would show.
   expect(collections("control")).toBeGreaterThan(0);
+});
+
+test("neither does the way of a kick and of an interrupt: a quarter of a million of each", () => {
+  expect(collections("wired")).toBe(0);
 });
