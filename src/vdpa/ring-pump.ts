@@ -140,6 +140,8 @@ export class RingPump implements Pump {
       // Edge-triggered and never read: the eventfd may be a blocking one, and stays the guest's.
       this.place.loop.add(this.#kickFd, EPOLLIN | EPOLLET, () => {
         this.#counters.add("kicks_relayed");
+        // The device's interrupt may be late, while a driver that polls drops what its full ring has no room for.
+        this.#takeCompleted(false);
         this.#forward();
       });
       this.#watched = this.#kickFd;
