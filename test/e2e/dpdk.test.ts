@@ -2,6 +2,7 @@ import { afterEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { MigrationRecord } from "../../src/commands/migrate/record.ts";
 import { Daemon, ONCE_MS } from "./support/daemon.ts";
 import { Testpmd } from "./support/testpmd.ts";
 
@@ -15,6 +16,8 @@ afterEach(async () => {
 });
 
 const ROUNDS = 20_000;
+/** Times that rings go to the relay and back; a split ring returns only once a lap of 65536 entries is over. */
+const SWITCHES = { packed: 10, split: 1 };
 
 for (const packed of [false, true]) {
   for (const queues of [1, 2]) {
@@ -43,6 +46,34 @@ for (const packed of [false, true]) {
       }, 120_000);
     });
   }
+}
+
+for (const layout of ["packed", "split"] as const) {
+  test(`${layout}: rings go to the relay and back while frames go round, and none is lost`, async () => {
+    const daemon = await Daemon.start();
+    cleanup.push(() => daemon.dispose());
+    const traits = `path=${daemon.socketPath},queues=1,queue_size=256,packed_vq=${layout === "packed" ? 1 : 0}`;
+    const vdev = `net_virtio_user0,${traits}`;
+    const testpmd = await Testpmd.start({ vdev, queues: 1, forward: "io", start: "start tx_first 1" });
+    cleanup.push(() => testpmd.stop());
+    for (let round = 0; round < SWITCHES[layout]; round++) {
+      for (const [mode, ...command] of [
+        ["relay", "prepare"],
+        ["direct", "cancel", "--timeout", "60"],
+      ] as const) {
+        const { queues } = await daemon.askJson<MigrationRecord>("migrate", ...command);
+        expect(queues.map((queue) => queue.mode)).toEqual([mode, mode]);
+        await countUp(testpmd, (await testpmd.stats()).rx + 64);
+      }
+    }
+    await testpmd.command("stop");
+    await testpmd.command("set fwd rxonly");
+    await testpmd.command("start");
+    const { rx, tx } = await allBack(testpmd);
+    expect(rx).toBe(tx);
+    expect(await testpmd.stop()).toBe(0);
+    expect(await daemon.stop()).toBe(0);
+  }, 180_000);
 }
 
 /** Waits until the port has received this many frames. */

@@ -57,8 +57,10 @@ export class Testpmd {
   }: TestpmdOptions): Promise<Testpmd> {
     const prefix = `vdpactl-${process.pid}-${started++}`;
     const child = spawn(
-      "dpdk-testpmd",
+      // Otherwise what it prints waits in a buffer while the prompt does not.
+      "stdbuf",
       [
+        ...["-oL", "dpdk-testpmd"],
         ...["-l", "0,1", "--no-pci", "--no-huge", "-m", "256", "--no-telemetry"],
         ...[`--file-prefix=${prefix}`, `--vdev=${vdev}`, "--", "-i"],
         ...["--total-num-mbufs=8192", "--nb-cores=1", `--rxq=${queues}`, `--txq=${queues}`],
