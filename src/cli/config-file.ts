@@ -57,7 +57,9 @@ export function readConfigFile(
   const file = parse(path);
   const table = verb.replaceAll(" ", ".");
   const tables = v.record(v.string(), v.unknown(), `must be a table, as in [${table}]`);
-  const head = Object.fromEntries(Object.entries(file).filter(([key]) => !verbs.includes(key)));
+  // `bind = true` is a flag of serve, [bind] a table of bind's.
+  const ofVerb = ([key, value]: [string, unknown]) => verbs.includes(key) && (key === verb || isTable(value));
+  const head = Object.fromEntries(Object.entries(file).filter((entry) => !ofVerb(entry)));
   // The table of `migrate cancel` is [migrate.cancel].
   let own = file;
   for (const word of verb.split(" ")) {
@@ -144,6 +146,8 @@ function flagsOf(
   const known = Object.entries(options).filter(([name]) => Object.hasOwn(table, name));
   return known.map(([name, option]) => [name, check(path, schemaOf(option), table[name], `${name}${where}`)]);
 }
+
+const isTable = (value: unknown) => typeof value === "object" && value !== null && !Array.isArray(value);
 
 function check<T>(path: string, schema: v.GenericSchema<unknown, T>, input: unknown, what: string): T {
   const result = v.safeParse(schema, input);

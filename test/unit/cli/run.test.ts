@@ -235,6 +235,26 @@ test("a table of the file is for its verb alone", async () => {
   expect((await run(["plain", "--config", path])).code).toBe(0);
 });
 
+test("a flag with the name of another verb is a flag, and a table of that name is the verb's", async () => {
+  const start = defineVerb({
+    name: "start",
+    description: "Start",
+    options: { plain: flag("plainly") },
+    run({ options, output }) {
+      output.print({}, () => `${options.plain}`);
+      return 0;
+    },
+  });
+  const verbs = { start: async () => start, plain: async () => plain };
+  const started = async (content: string) =>
+    (await runLine(verbs, ["start", "--config", config(content)])).out;
+  expect(await started("plain = true")).toBe("true\n");
+  expect(await started("[start]\nplain = true")).toBe("true\n");
+  expect(await started("[plain]\nverbose = false")).toBe("false\n");
+  const other = await runLine(verbs, ["plain", "--config", config("plain = true")]);
+  expect(other).toMatchObject({ code: 2, err: expect.stringContaining("must be a table, as in [plain]") });
+});
+
 test("bad environment variables are named", async () => {
   expect((await run(["show"], { env: { VDPACTL_FORCE: "maybe" } })).err).toStartWith(
     'error: VDPACTL_FORCE is "maybe"',
