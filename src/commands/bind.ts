@@ -19,6 +19,7 @@ export default defineVerb({
     unbind: flag("take the device from its driver and leave it without one"),
     restore: flag("give the device back to the driver it had first; without BDF all devices"),
     owner: value("USER:GROUP", parseNodeOwner, "give the VFIO device nodes to this user"),
+    persist: flag("bind the devices at each boot too; --restore ends that"),
     "dry-run": flag("print each step and change nothing"),
     force: flag("also take devices that are in use or share their IOMMU group"),
   },
@@ -27,6 +28,7 @@ export default defineVerb({
     "vdpactl bind 00:04.0",
     "vdpactl bind --dry-run 00:04.0 00:05.0",
     "vdpactl bind --owner $USER: 00:04.0",
+    "vdpactl bind --persist 00:04.0",
     "vdpactl bind --restore 00:04.0",
   ],
   async run({ options, output, log, signal }) {

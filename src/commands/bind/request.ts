@@ -1,5 +1,6 @@
 import { usageError } from "../../cli/arguments.ts";
 import type { BindAction, BindRequest } from "../../hw/pci/bind-plan.ts";
+import { ruledDevices } from "../../hw/pci/boot-rule.ts";
 import type { Host } from "../../hw/pci/host.ts";
 import type { NodeOwner } from "../../hw/pci/node-owner.ts";
 import { rememberedDevices } from "../../hw/pci/original-driver.ts";
@@ -11,6 +12,7 @@ export interface BindFlags {
   readonly restore: boolean;
   readonly owner: NodeOwner | undefined;
   readonly force: boolean;
+  readonly persist: boolean;
 }
 
 /** @throws OperatorError (usage) for flags that exclude each other, and where a device is missing */
@@ -27,15 +29,25 @@ export function requestOf(flags: BindFlags, host: Host): BindRequest {
       "only devices bound to VFIO have such nodes",
     );
   }
+  if (flags.persist && flags.unbind) {
+    throw usageError(
+      "--persist and --unbind exclude each other",
+      "at boot the kernel gives each device to a driver",
+      "vdpactl bind --restore ends what --persist began",
+    );
+  }
   if (flags.driver !== undefined && !/^[\w.-]+$/.test(flags.driver)) {
     throw usageError(`"${flags.driver}" is no driver name`, undefined, "ls /sys/bus/pci/drivers");
   }
-  const bdfs = flags.restore && flags.pci.length === 0 ? rememberedDevices(host) : flags.pci;
+  const bdfs = flags.restore && flags.pci.length === 0 ? awayDevices(host) : flags.pci;
   if (bdfs.length === 0 && !flags.restore) {
     throw usageError("which device is to be bound?", "no --pci is given", "vdpactl probe lists the devices");
   }
-  return { bdfs, action: actionOf(flags), force: flags.force, owner: flags.owner };
+  return { bdfs, action: actionOf(flags), force: flags.force, owner: flags.owner, persist: flags.persist };
 }
+
+/** Devices that this boot or a later one takes from their first driver. */
+const awayDevices = (host: Host) => [...new Set([...rememberedDevices(host), ...ruledDevices(host)])];
 
 function actionOf({ driver, unbind, restore }: BindFlags): BindAction {
   if (unbind) return { kind: "unbind" };

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { checkGroups, checkRights, checkUnused } from "./bind-checks.ts";
-import { findPciDevice, type PciDevice } from "./device.ts";
+import { planRule, planRuleRemoval, type RuleChange } from "./boot-rule.ts";
+import { findPciDevice, type PciDevice, readPciDevice } from "./device.ts";
 import { type DriverGoal, planDriver, type SysfsWrite } from "./driver-plan.ts";
 import { HOST, type Host, listDirectory } from "./host.ts";
 import { isVfioDriver } from "./iommu-group.ts";
@@ -21,6 +22,8 @@ export interface BindRequest {
   readonly force: boolean;
   /** Give the VFIO nodes to this user and group. */
   readonly owner?: NodeOwner | undefined;
+  /** Bind the devices at each boot as well. */
+  readonly persist?: boolean;
 }
 
 /** What is to be done with one device. */
@@ -39,6 +42,8 @@ export interface BindPlan {
   readonly modules: readonly string[];
   readonly devices: readonly DevicePlan[];
   readonly owner: NodeOwner | undefined;
+  /** What becomes of udev's rules once the devices are where they are to be. */
+  readonly rules: readonly RuleChange[];
 }
 
 /**
@@ -46,9 +51,11 @@ export interface BindPlan {
  * @throws OperatorError: not-ready (no such device, no IOMMU, no rights), refused (in use, group shared)
  */
 export function planBinding(request: BindRequest, host: Host = HOST): BindPlan {
-  const devices = [...new Set(request.bdfs)].map((bdf) =>
-    planDevice(findPciDevice(bdf, host), request.action, host),
-  );
+  const bdfs = [...new Set(request.bdfs)];
+  const rules = bdfs.flatMap((bdf) => planRuleChange(bdf, request, host) ?? []);
+  const devices = bdfs
+    .filter((bdf) => !isOnlyARule(bdf, request.action, rules, host))
+    .map((bdf) => planDevice(findPciDevice(bdf, host), request.action, host));
   if (!request.force) {
     const losing = devices.filter(losesDriver).map(({ device }) => device);
     checkUnused(losing, host);
@@ -65,13 +72,32 @@ export function planBinding(request: BindRequest, host: Host = HOST): BindPlan {
     modules: [...new Set(needed)].filter((name) => !drivers.includes(name)),
     devices,
     owner: request.owner,
+    rules,
   };
+}
+
+function planRuleChange(
+  bdf: string,
+  { action, persist, owner }: BindRequest,
+  host: Host,
+): RuleChange | undefined {
+  if (action.kind === "restore") return planRuleRemoval(bdf, host);
+  return persist && action.kind === "bind" ? planRule(bdf, action.driver, owner, host) : undefined;
+}
+
+/** A device that was taken out of the machine has no driver to go back to, but its rule can be removed. */
+function isOnlyARule(bdf: string, action: BindAction, rules: readonly RuleChange[], host: Host): boolean {
+  return (
+    action.kind === "restore" &&
+    rules.some((rule) => rule.bdf === bdf) &&
+    readPciDevice(bdf, host) === undefined
+  );
 }
 
 /** @throws OperatorError (not-ready) when this process may not carry the plan out */
 export function checkPlanRights(plan: BindPlan, host: Host = HOST): void {
   const paths = plan.devices.flatMap(({ writes }) => writes.map(({ path }) => path));
-  checkRights(paths.length > 0 || plan.owner !== undefined, host);
+  checkRights(paths.length > 0 || plan.owner !== undefined || plan.rules.length > 0, host);
 }
 
 function planDevice(device: PciDevice, action: BindAction, host: Host): DevicePlan {

@@ -8,6 +8,7 @@ import {
   planBinding,
 } from "./bind-plan.ts";
 import { type BindSystem, bindSystem, StillHeld } from "./bind-system.ts";
+import { changeRule, type RuleChange, ruledDevices } from "./boot-rule.ts";
 import { findPciDevice, readPciDevice } from "./device.ts";
 import { planDriver } from "./driver-plan.ts";
 import { HOST, type Host } from "./host.ts";
@@ -28,6 +29,8 @@ export interface Bound {
   readonly iommu_group: number | undefined;
   /** False when it was there already. */
   readonly changed: boolean;
+  /** A rule gives it to a driver at boot. */
+  readonly persistent: boolean;
 }
 
 /**
@@ -54,6 +57,7 @@ export async function executePlan(
     system.modprobe(module);
   }
   const touched: DevicePlan[] = [];
+  const ruleUndos: RuleChange[] = [];
   try {
     for (const device of plan.devices) {
       if (device.writes.length === 0) continue;
@@ -66,18 +70,33 @@ export async function executePlan(
           await system.chown(node, plan.owner);
       }
     }
+    for (const rule of plan.rules) {
+      log.debug(`${rule.text === undefined ? "removing" : "writing"} ${rule.path}`);
+      ruleUndos.push(changeRule(rule));
+    }
   } catch (error) {
+    for (const undo of ruleUndos) undoRule(undo, log);
     await rollBack(touched, error, log, { host, system });
     throw error;
   }
   for (const { device, forget } of plan.devices) if (forget) forgetDriver(device.bdf, host);
+  const ruled = new Set(ruledDevices(host));
   return plan.devices.map(({ device, writes }) => ({
     bdf: device.bdf,
     driver_before: device.driver,
     driver_after: readPciDevice(device.bdf, host)?.driver,
     iommu_group: device.iommu_group,
     changed: writes.length > 0,
+    persistent: ruled.has(device.bdf),
   }));
+}
+
+function undoRule(undo: RuleChange, log: Log): void {
+  try {
+    changeRule(undo);
+  } catch (error) {
+    log.error(messageOf(error));
+  }
 }
 
 async function executeDevice(

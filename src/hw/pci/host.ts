@@ -14,6 +14,8 @@ export interface Host {
   readonly dev: string;
   /** `/run` */
   readonly run: string;
+  /** `/etc` */
+  readonly etc: string;
   /** Where lists of PCI names may be. */
   readonly pciIds: readonly string[];
   /** Addresses of a network interface, without link-local ones of IPv6. */
@@ -27,6 +29,7 @@ export const HOST: Host = {
   proc: "/proc",
   dev: "/dev",
   run: "/run",
+  etc: "/etc",
   pciIds: ["/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids"],
   addresses: (netdev) => netdevAddresses(netdev),
   maxQueuePairs: maxCombinedChannels,

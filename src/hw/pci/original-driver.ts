@@ -1,18 +1,9 @@
-import {
-  closeSync,
-  constants,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
+import { mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { isErrno } from "../ffi/errno.ts";
 import { messageOf, OperatorError } from "../operator-error.ts";
 import { HOST, type Host, listDirectory } from "./host.ts";
+import { writeWholeFile } from "./whole-file.ts";
 
 /** What a device was bound to before vdpactl took it. */
 export interface OriginalDriver {
@@ -26,8 +17,6 @@ const pathOf = (bdf: string, host: Host) => join(directoryOf(host), `${bdf}.json
 
 /** Remembers a device's driver until the next boot, one file for each device so that two calls never collide. */
 export function rememberDriver(bdf: string, original: OriginalDriver, host: Host = HOST): void {
-  const path = pathOf(bdf, host);
-  const temporary = `${path}.${process.pid}`;
   const text = JSON.stringify({
     driver: original.driver ?? null,
     driver_override: original.driver_override ?? null,
@@ -35,17 +24,7 @@ export function rememberDriver(bdf: string, original: OriginalDriver, host: Host
   try {
     mkdirSync(join(host.run, "vdpactl"), { mode: 0o755, recursive: true });
     mkdirSync(directoryOf(host), { mode: 0o700, recursive: true });
-    rmSync(temporary, { force: true });
-    // A file of that name put there by somebody else is an error, and no link is followed.
-    const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-    const fd = openSync(temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
-    try {
-      writeSync(fd, `${text}\n`);
-      fsyncSync(fd);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(temporary, path);
+    writeWholeFile(pathOf(bdf, host), `${text}\n`, 0o600);
   } catch (error) {
     throw new OperatorError(`cannot remember the driver of ${bdf}`, {
       why: messageOf(error),

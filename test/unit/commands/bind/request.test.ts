@@ -16,6 +16,7 @@ const request = (flags: Partial<BindFlags>) =>
       restore: false,
       owner: undefined,
       force: false,
+      persist: false,
       ...flags,
     },
     host,
@@ -39,12 +40,21 @@ test("restoring without a device means all that are remembered", () => {
   expect(request({ pci: [], restore: true }).bdfs).toEqual([BDF]);
 });
 
+test("restoring without a device means those with a rule for the next boot too, each once", () => {
+  const ruled = "0000:05:00.1";
+  host.file(`etc/udev/rules.d/60-vdpactl-${ruled}.rules`, "").file("etc/udev/rules.d/70-other.rules", "");
+  rememberDriver(BDF, { driver: "virtio-pci", driver_override: undefined }, host);
+  rememberDriver(ruled, { driver: "virtio-pci", driver_override: undefined }, host);
+  expect(request({ pci: [], restore: true }).bdfs).toEqual([BDF, ruled]);
+});
+
 test.each([
   { unbind: true, restore: true },
   { driver: "x", restore: true },
   { owner: { uid: 1, gid: 1 }, unbind: true },
   { driver: "../x" },
   { pci: [] },
+  { persist: true, unbind: true },
 ])("%p is a usage error", (flags) => {
   expect(() => request(flags)).toThrow(expect.objectContaining({ kind: "usage" }));
 });
@@ -61,4 +71,18 @@ test("a dry run shows every step as a shell command", () => {
     `chown 5:6 ${host.dev}/vfio/7`,
     "",
   ]);
+});
+
+test("a dry run shows the rule for the next boot, and its removal", () => {
+  host.device(BDF, { driver: "virtio-pci", group: 7 }).file("run/udev/control", "");
+  const steps = (flags: Partial<BindFlags>) => stepsOf(planBinding(request(flags), host), host);
+  const rule = steps({ persist: true }).at(-1);
+  const path = `${host.etc}/udev/rules.d/60-vdpactl-${BDF}.rules`;
+  expect(rule).toMatchObject({ kind: "rule", bdf: BDF, path });
+  expect(renderSteps([rule!])).toMatch(
+    /^cat > .*\.rules << 'END'\n# 0000:00:04.0 goes to vfio-pci .*\nEND\n$/s,
+  );
+  host.file(`etc/udev/rules.d/60-vdpactl-${BDF}.rules`, "");
+  expect(steps({ restore: true })).toEqual([{ kind: "rule", bdf: BDF, path, text: null }]);
+  expect(renderSteps(steps({ restore: true }))).toBe(`rm ${path}\n`);
 });

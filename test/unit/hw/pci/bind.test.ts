@@ -46,8 +46,22 @@ afterEach(() => host.remove());
 
 test("binding and restoring in another process", async () => {
   expect(await run([A, B], BIND)).toEqual([
-    { bdf: A, driver_before: "virtio-pci", driver_after: "vfio-pci", iommu_group: 1, changed: true },
-    { bdf: B, driver_before: "virtio-pci", driver_after: "vfio-pci", iommu_group: 2, changed: true },
+    {
+      bdf: A,
+      driver_before: "virtio-pci",
+      driver_after: "vfio-pci",
+      iommu_group: 1,
+      changed: true,
+      persistent: false,
+    },
+    {
+      bdf: B,
+      driver_before: "virtio-pci",
+      driver_after: "vfio-pci",
+      iommu_group: 2,
+      changed: true,
+      persistent: false,
+    },
   ]);
   expect(rememberedDevices(host)).toEqual([A, B]);
   expect(statSync(`${host.run}/vdpactl/drivers/${A}.json`).mode & 0o777).toBe(0o600);

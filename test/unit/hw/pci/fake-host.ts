@@ -27,6 +27,7 @@ export class FakeHost implements Host {
   readonly proc = join(this.root, "proc");
   readonly dev = join(this.root, "dev");
   readonly run = join(this.root, "run");
+  readonly etc = join(this.root, "etc");
   readonly pciIds: string[] = [];
   readonly queuePairs: Record<string, number> = {};
   readonly netAddresses: Record<string, string[]> = {};
