@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { binary } from "./binary.ts";
 import { everything } from "./build/everything.ts";
+import { debianPackage } from "./debian-package.ts";
 import { cache } from "./places.ts";
 import { say, seconds } from "./progress.ts";
 import { scenarioNamed, scenarioNames } from "./scenarios.ts";
@@ -33,7 +34,11 @@ export async function run(names: string[], { logs, all, jobs }: RunOptions): Pro
   mkdirSync(folder, { recursive: true });
   let passed = 0;
   let failed = 0;
-  const tree = await treeImage(parts, workFolder());
+  const work = workFolder();
+  const carried = scenarios.some(({ scenario }) => scenario.usesPackage)
+    ? await debianPackage(work)
+    : undefined;
+  const tree = await treeImage(parts, work, carried);
   const waiting = [...scenarios];
   const lane = async () => {
     for (let next = waiting.shift(); next; next = waiting.shift()) {

@@ -1,4 +1,5 @@
-// The VM's root file system, mounted read-only: Debian with QEMU, DPDK and the Bun of this checkout.
+// The VM's root file system, mounted read-only: Debian with QEMU, DPDK and the Bun of this checkout. systemd and udev
+// run only where a scenario asks for them.
 import { basename, join } from "node:path";
 import { command, script } from "../command.ts";
 import { finished } from "../step.ts";
@@ -8,7 +9,7 @@ import { VM_RELEASE } from "./vm-release.ts";
 
 const PACKAGES = (
   "qemu-system-x86 qemu-utils dpdk-dev busybox-static iproute2 iputils-ping kmod pciutils ethtool mount " +
-  "socat procps strace tcpdump netcat-openbsd less"
+  "socat procps strace tcpdump netcat-openbsd less systemd udev"
 ).split(" ");
 
 const FINISH = `
@@ -19,7 +20,9 @@ cp "$bun" "$root/usr/local/bin/bun"
 find "$root" -name '*.a' -delete
 rm -rf "$root"/usr/share/{doc,man,locale,info} "$root"/var/cache/apt "$root"/var/lib/apt/lists
 rm -rf "$root"/usr/include "$root"/boot/* "$root"/usr/share/qemu/edk2-* "$root"/usr/lib/firmware
-for tool in qemu-system-x86_64 dpdk-testpmd busybox ip ping modprobe lspci ethtool mount strace stdbuf; do
+# These would keep a package's manual pages out of the VM.
+rm "$root"/etc/dpkg/dpkg.cfg.d/99mmdebstrap
+for tool in qemu-system-x86_64 dpdk-testpmd busybox ip ping modprobe lspci ethtool mount strace stdbuf systemctl udevadm; do
   [ -e "$root/usr/bin/$tool" ] || [ -e "$root/usr/sbin/$tool" ] || { echo "the root has no $tool" >&2; exit 1; }
 done
 `;

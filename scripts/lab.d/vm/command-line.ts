@@ -45,6 +45,7 @@ function kernelParameters(shape: VmShape, scenario: string, shell: boolean): str
     PANIC_PARAMETERS,
     iommu === "intel" ? "intel_iommu=on iommu=pt" : "",
     `lab.scenario=${scenario} lab.modules=${modules.join(",")}`,
+    shape.systemd === true ? "lab.systemd" : "",
     shell ? "lab.shell" : "",
   ].join(" ");
 }

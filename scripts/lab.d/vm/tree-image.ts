@@ -1,7 +1,7 @@
 // The disk that carries this checkout, the modules with iommufd and the nested guest into the VM. Made anew for each run,
 // in about a second; mounting it costs nothing, where unpacking an archive under emulation would take long.
 import { cpSync, existsSync, mkdirSync, readdirSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Parts } from "../build/everything.ts";
 import { script } from "../command.ts";
 import { recipes, tree } from "../places.ts";
@@ -22,14 +22,14 @@ const CARRIED = ["src", "test", "package.json", "tsconfig.json", "bunfig.toml", 
 
 const PACK = `
 folder=$1 image=$2
-chmod +x "$folder/init"
+chmod +x "$folder/init" "$folder/scenario" "$folder/with-systemd"
 mib=$(du -sm --apparent-size "$folder" | cut -f1)
 inodes=$(find "$folder" | wc -l)
 mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -N $((inodes + 100)) -d "$folder" "$image" $((mib + mib / 5 + 16))M
 `;
 
-/** Writes the image into `folder` and returns its path. */
-export async function treeImage(parts: Parts, folder: string): Promise<string> {
+/** Writes the image into `folder` and returns its path. `debianPackage` is carried along as /lab/NAME. */
+export async function treeImage(parts: Parts, folder: string, debianPackage?: string): Promise<string> {
   const root = join(folder, "tree");
   mkdirSync(join(root, "tree/dist"), { recursive: true });
   mkdirSync(join(root, "nested"));
@@ -40,7 +40,9 @@ export async function treeImage(parts: Parts, folder: string): Promise<string> {
     if (name.startsWith(".") || LEFT_OUT.has(name)) continue;
     cpSync(join(tree, "node_modules", name), join(root, "tree/node_modules", name), { recursive: true });
   }
-  cpSync(join(recipes, "vm/init"), join(root, "init"));
+  for (const name of ["init", "scenario", "with-systemd"])
+    cpSync(join(recipes, "vm", name), join(root, name));
+  if (debianPackage !== undefined) cpSync(debianPackage, join(root, basename(debianPackage)));
   cpSync(parts.iommufdModules, join(root, "iommufd"), { recursive: true });
   cpSync(parts.nestedKernel, join(root, "nested/vmlinux"));
   cpSync(parts.nestedInitramfs, join(root, "nested/initramfs.cpio"));

@@ -8,6 +8,8 @@ export interface Scenario {
   vm: VmShape;
   /** Needs dist/vdpactl. */
   usesVdpactl: boolean;
+  /** Needs the Debian package of this checkout, which is built for the run. */
+  usesPackage?: boolean;
   /** Too long for every run of the tests: only when it is named, or with --all. */
   extended?: boolean;
   /** Generous: a VM that takes longer hangs. */

@@ -34,6 +34,8 @@ export interface VmShape {
   cpus?: number;
   /** Extra modules loaded before the drivers of the NICs. */
   modules?: string[];
+  /** systemd and udev run as on any machine, and /etc, /usr and /var can be written to. Takes longer to boot. */
+  systemd?: boolean;
 }
 
 /** Slot on the root bus of the port that device number `index` stands behind. */
