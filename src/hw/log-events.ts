@@ -8,6 +8,8 @@ export const LOG_EVENTS = {
   probe_incomplete: "A device was probed under a kernel driver and may offer more; `device`",
   module_loading: "A kernel module is loaded; `module`",
   sysfs_write: "A value is written to sysfs; `path`, `value`",
+  udev_rule: "A rule that binds a device at each boot is written or removed; `change`, `path`",
+  udev_rule_not_restored: "It could not be put back after a failure; `path`, `error`",
   driver_restored: "A device is back at its driver after a failure; `device`, `driver`",
   driver_not_restored: "It could not be put back; `device`, `driver`, `error`",
   bind_failed: "A device could not be bound to vfio-pci before it is served; `device`, `error`",

@@ -71,7 +71,8 @@ export async function executePlan(
       }
     }
     for (const rule of plan.rules) {
-      log.debug(`${rule.text === undefined ? "removing" : "writing"} ${rule.path}`);
+      const change = rule.text === undefined ? "removing" : "writing";
+      log.debug(`${change} ${rule.path}`, { event: "udev_rule", change, path: rule.path });
       ruleUndos.push(changeRule(rule));
     }
   } catch (error) {
@@ -95,7 +96,11 @@ function undoRule(undo: RuleChange, log: Log): void {
   try {
     changeRule(undo);
   } catch (error) {
-    log.error(messageOf(error));
+    log.error(messageOf(error), {
+      event: "udev_rule_not_restored",
+      path: undo.path,
+      error: messageOf(error),
+    });
   }
 }
 
