@@ -37,7 +37,7 @@ function run(options: SwitchingOptions, moves: readonly Move[], total: Switching
         leadToBoundary(model, chains);
         model.goDirect();
       }
-      if (to === "relay") model.goRelay();
+      if (to === "relay") model.goRelay(chains % 5);
       act(model, each);
       model.look();
       if (model.relay.fault) throw model.relay.fault;

@@ -37,9 +37,21 @@ export class SwitchingModel extends Model {
     return true;
   }
 
-  /** Whether the relay has the ring now: the device loses it where the ring shows for certain what it holds. */
-  goRelay(): boolean {
+  /**
+   * Whether the relay has the ring now: the device loses it where the ring shows for certain what it holds. Between
+   * two looks driver and device go on.
+   * @param meanwhile how many chains each of them deals with
+   */
+  goRelay(meanwhile = 0): boolean {
     if (!this.#direct) return false;
+    if (this.#shown()) {
+      for (let i = 0; i < meanwhile; i++) {
+        this.add(4 + 3 * i);
+        if (i % 3 === 2) this.driver.publish();
+        this.finish(0, i);
+        if (i % 2 === 1) this.publish();
+      }
+    }
     const position = this.#shown();
     if (!position) {
       this.switches.refused++;
