@@ -3,7 +3,9 @@ import { oneLine, painter, type Style } from "./terminal.ts";
 
 /** How a log looks and how much it says. Plain data, so that it can be sent to a worker. */
 export interface LogSettings {
-  readonly level: "quiet" | "normal" | "verbose";
+  readonly level: Verbosity;
+  /** Where the level stands that holds now, for all threads that have these settings; `level` holds without it. */
+  readonly current?: Int32Array<SharedArrayBuffer>;
   /** One line of text for each event, or one JSON object. */
   readonly format: LogFormat;
   readonly color: boolean;
@@ -13,6 +15,7 @@ export interface LogSettings {
   readonly device?: { readonly name: string; readonly inText: boolean };
 }
 
+export type Verbosity = "quiet" | "normal" | "verbose";
 export type LogFormat = "text" | "json";
 export type LogLevel = "trace" | "debug" | "info" | "warn" | "error";
 

@@ -4,7 +4,7 @@ import { reportError } from "./error-report.ts";
 import { EXIT } from "./exit-code.ts";
 import { GLOBALS, PROGRAM } from "./globals.ts";
 import { interruptSignal } from "./interrupt.ts";
-import { createLog } from "./log.ts";
+import { changeable, changeLevel, createLog, type Verbosity } from "./log.ts";
 import { earlyFormat, formatOf, logSettings } from "./log-settings.ts";
 import { nearest } from "./nearest.ts";
 import type { Options } from "./options.ts";
@@ -71,7 +71,8 @@ export async function runCli(
     verbose = prepared.values["verbose"] === true;
     noColor = prepared.values["no-color"] === true;
     format = formatOf(prepared.values);
-    return await runVerb(verb, prepared, surroundings);
+    const again = () => prepare(verb, picked.given, picked.rest, Object.keys(verbs), surroundings);
+    return await runVerb(verb, prepared, again, surroundings);
   } catch (error) {
     if (error instanceof BrokenPipe) return EXIT.ok;
     const level = verbose ? "verbose" : "normal";
@@ -136,11 +137,13 @@ async function prepare(
 async function runVerb(
   verb: Verb,
   { values, tables }: Prepared,
+  again: () => Promise<Prepared>,
   surroundings: Surroundings,
 ): Promise<number> {
   const noColor = values["no-color"] === true;
-  const level = values["quiet"] ? "quiet" : values["verbose"] ? "verbose" : "normal";
-  const settings = logSettings({ level, noColor, format: formatOf(values) }, surroundings);
+  const settings = changeable(
+    logSettings({ level: levelOf(values), noColor, format: formatOf(values) }, surroundings),
+  );
   const output = new Output(
     {
       format: values["pretty"] ? "pretty" : values["json"] ? "json" : "text",
@@ -156,6 +159,14 @@ async function runVerb(
     output,
     log: createLog(settings, (line) => surroundings.write(2, line)),
     logSettings: settings,
+    reread:
+      values["config"] === undefined
+        ? undefined
+        : async () => {
+            const { values: options, tables } = await again();
+            changeLevel(settings, levelOf(options));
+            return { options: options as Invocation<Options>["options"], tables };
+          },
     signal: interrupt.signal,
   };
   let code: number = EXIT.ok;
@@ -172,6 +183,9 @@ async function runVerb(
     interrupt.stop();
   }
 }
+
+const levelOf = (values: Prepared["values"]): Verbosity =>
+  values["quiet"] ? "quiet" : values["verbose"] ? "verbose" : "normal";
 
 async function showProgramUsage(
   verbs: VerbTable,

@@ -76,6 +76,11 @@ export interface Invocation<O extends Options, T extends Options = Options> {
   readonly log: Log;
   /** Plain data to give to a worker, which makes its own log from it by `createLog`. */
   readonly logSettings: LogSettings;
+  /**
+   * Reads the configuration file again; the log's level is the new one then. Undefined without a file.
+   * @throws OperatorError as at the start; nothing has changed then
+   */
+  readonly reread: (() => Promise<Pick<Invocation<O, T>, "options" | "tables">>) | undefined;
   /** Aborted by SIGINT. */
   readonly signal: AbortSignal;
 }

@@ -1,16 +1,28 @@
 import { flag, value } from "../cli/options.ts";
-import { defineVerb } from "../cli/verb.ts";
-import { discardUnused } from "../daemon/meeting.ts";
+import { defineVerb, type TableValues } from "../cli/verb.ts";
+import type { DeviceRequest } from "../daemon/device-request.ts";
+import { discardUnused, passedFdOf } from "../daemon/meeting.ts";
 import { parseMetricsAddress } from "../daemon/metrics/metrics-server.ts";
 import { serve } from "../daemon/serve.ts";
-import { passedSockets } from "../daemon/systemd/passed-sockets.ts";
+import { type PassedSocket, passedSockets } from "../daemon/systemd/passed-sockets.ts";
 import { watchdogPeriodMs } from "../daemon/systemd/watchdog.ts";
 import { RUNTIME_DIR } from "./control/options.ts";
 import { bindFirst } from "./serve/bind-first.ts";
-import { DEVICE_OPTIONS, OWN_OPTIONS } from "./serve/device-options.ts";
+import { DEVICE_OPTIONS, type DeviceOptions, OWN_OPTIONS } from "./serve/device-options.ts";
 import { deviceRequest } from "./serve/device-request.ts";
 import { managerOf } from "./serve/manager.ts";
 import { severalDevices } from "./serve/several-devices.ts";
+
+interface Given {
+  readonly options: DeviceOptions;
+  readonly tables: readonly TableValues<typeof DEVICE_OPTIONS>[];
+}
+
+const deviceOptions = ({ options, tables }: Given): readonly DeviceOptions[] =>
+  tables.length > 0 ? tables.map((table) => table.options) : [options];
+
+const deviceRequests = ({ options, tables }: Given, passed: readonly PassedSocket[]): DeviceRequest[] =>
+  tables.length > 0 ? severalDevices(tables, passed) : [deviceRequest(options, passed)];
 
 /** What programs that start back-ends ask for (QEMU docs/interop/vhost-user.rst, "Backend program conventions"). */
 const CAPABILITIES = { type: "net" };
@@ -30,22 +42,20 @@ export default defineVerb({
     "vdpactl serve --sim --socket /tmp/vh.sock",
     "vdpactl serve --config devices.toml",
   ],
-  async run({ options, tables, output, log, logSettings, signal }) {
+  async run({ options, tables, output, log, logSettings, reread, signal }) {
     if (options["print-capabilities"]) {
       output.write(JSON.stringify(CAPABILITIES, null, 2) + "\n");
       return 0;
     }
-    const given = tables.length > 0 ? tables.map((table) => table.options) : [options];
+    const given = deviceOptions({ options, tables });
     const manager = managerOf(given, log);
     const passed = passedSockets(process.env, process.pid);
-    const devices = tables.length > 0 ? severalDevices(tables, passed) : [deviceRequest(options, passed)];
-    discardUnused(
-      passed,
-      devices.map(({ meeting }) => meeting),
-      manager,
-      log,
-    );
+    const devices = deviceRequests({ options, tables }, passed);
+    const meetings = devices.map(({ meeting }) => meeting);
+    discardUnused(passed, meetings, manager, log);
     await bindFirst(given, log);
+    const used = new Set(meetings.map(passedFdOf));
+    const stillPassed = passed.filter(({ fd }) => used.has(fd));
     await serve(
       {
         devices,
@@ -54,6 +64,14 @@ export default defineVerb({
         metrics: options.metrics,
         entry: Bun.main,
         manager,
+        reread:
+          reread &&
+          (async () => {
+            const now = await reread();
+            const wanted = deviceRequests(now, stillPassed);
+            await bindFirst(deviceOptions(now), log);
+            return wanted;
+          }),
         watchdogMs: watchdogPeriodMs(process.env, process.pid),
         signal,
       },

@@ -6,6 +6,7 @@ import { Counters } from "../vdpa/counters.ts";
 import type { CommandChannel } from "./command-channel.ts";
 import type { ControlledDevice } from "./control/control-operations.ts";
 import type { DeviceRequest } from "./device-request.ts";
+import type { KeptSocket } from "./kept-socket.ts";
 import { type ServingEnd, ServingThreads } from "./serving-threads.ts";
 import { StateBoard } from "./state/state-board.ts";
 import { TrafficSampler } from "./state/traffic-sampler.ts";
@@ -53,11 +54,15 @@ export class DeviceService implements ControlledDevice {
   #nextWaitMs = FIRST_RETRY_MS;
   #readyAt = Number.POSITIVE_INFINITY;
   readonly #faultFd = createEventfd();
+  private request: DeviceRequest;
 
   constructor(
-    private request: DeviceRequest,
+    /** As it was asked for; a device that a guest was moved to, and a socket that stays, are not in it. */
+    readonly configured: DeviceRequest,
     private readonly options: DeviceServiceOptions,
-  ) {}
+  ) {
+    this.request = configured;
+  }
 
   get name(): string {
     return this.request.name;
@@ -134,6 +139,12 @@ export class DeviceService implements ControlledDevice {
     clearTimeout(this.#timer);
     this.retryMs = undefined;
     this.#threads?.stop();
+  }
+
+  get keptSocket(): KeptSocket | undefined {
+    const { meeting } = this;
+    if (meeting.role !== "server" || meeting.inherited === undefined) return undefined;
+    return { fd: meeting.inherited, stored: meeting.store === true, path: meeting.path };
   }
 
   /** Its threads do not end: what others would stumble upon is removed in their place. */

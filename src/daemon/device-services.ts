@@ -1,13 +1,17 @@
 import type { LogSettings } from "../cli/log.ts";
 import type { Log } from "../hw/log.ts";
 import { OperatorError } from "../hw/operator-error.ts";
+import { deviceChanges } from "./device-changes.ts";
 import { deviceLog } from "./device-log.ts";
 import type { DeviceRequest } from "./device-request.ts";
 import { DeviceService } from "./device-service.ts";
+import { giveUpSocket } from "./kept-socket.ts";
 import type { ServiceManager } from "./systemd/service-manager.ts";
 
 /** How long a stop may take before the process ends all the same; the kernel then frees and resets the devices. */
 const STOP_LIMIT_MS = 900;
+
+const RESTART_NEEDED = "its new settings hold from the next start on; restart the service for that";
 
 export interface DeviceServicesOptions {
   /** At least one; their names, sockets and fds differ. */
@@ -34,7 +38,11 @@ export interface DeviceServicesEvents {
  * are served. Only when none is served any more, nor may be soon, all of it has failed.
  */
 export class DeviceServices {
+  /** Always the same array. */
   readonly devices: readonly DeviceService[];
+  readonly #devices: DeviceService[];
+  /** Those that are no longer wanted, until they have stopped. */
+  readonly #leaving = new Set<DeviceService>();
   readonly #several: boolean;
   /** What each device failed from last, so that a failure that stays is told once. */
   readonly #told = new Map<DeviceService, string>();
@@ -45,22 +53,27 @@ export class DeviceServices {
   #finish: { resolve: () => void; reject: (error: Error) => void } | undefined;
 
   constructor(
-    { devices, entry, logSettings, manager }: DeviceServicesOptions,
+    private readonly options: DeviceServicesOptions,
     private readonly log: Log,
     private readonly events: DeviceServicesEvents,
   ) {
-    this.#several = devices.length > 1;
-    this.devices = devices.map((request) => {
-      return new DeviceService(request, {
-        entry,
-        log: deviceLog(log, request.name, { inText: this.#several }),
-        logSettings: { ...logSettings, device: { name: request.name, inText: this.#several } },
-        managerAddress: manager.address,
-        onFrontEnd: () => events.onChange(),
-        onReady: (service, where, device) => this.#ready(service, where, device),
-        onFailed: (service) => this.#failed(service),
-        onEnded: () => this.#look(),
-      });
+    this.#several = options.devices.length > 1;
+    this.#devices = options.devices.map((request) => this.#create(request));
+    this.devices = this.#devices;
+  }
+
+  #create(request: DeviceRequest): DeviceService {
+    const { entry, logSettings, manager } = this.options;
+    const { name } = request;
+    return new DeviceService(request, {
+      entry,
+      log: deviceLog(this.log, name, { inText: this.#several }),
+      logSettings: { ...logSettings, device: { name, inText: this.#several } },
+      managerAddress: manager.address,
+      onFrontEnd: () => this.events.onChange(),
+      onReady: (service, where, device) => this.#ready(service, where, device),
+      onFailed: (service) => this.#failed(service),
+      onEnded: (service) => this.#ended(service),
     });
   }
 
@@ -78,6 +91,62 @@ export class DeviceServices {
       this.#finish = { resolve, reject };
       for (const service of this.devices) service.start();
     });
+  }
+
+  /**
+   * Serves other devices from now on. Those that stay as they are do not notice; what was changed of one that is served
+   * waits for the next start, as its guest would.
+   */
+  apply(wanted: readonly DeviceRequest[]): void {
+    if (this.#stopping) return;
+    const staying = this.devices.filter((service) => !this.#leaving.has(service));
+    const { added, removed, changed } = deviceChanges(staying, wanted);
+    if (!this.#several) {
+      if (added.length + removed.length + changed.length > 0)
+        this.log.warn(RESTART_NEEDED, { event: "restart_needed" });
+      return;
+    }
+    const replaced = changed.filter(({ service }) => !service.isActive);
+    for (const { service } of changed.filter(({ service }) => service.isActive)) {
+      const device = service.name;
+      this.log.warn(`${device}: ${RESTART_NEEDED}`, { event: "restart_needed", device });
+    }
+    for (const { service } of replaced) this.#remove(service);
+    for (const request of [...added, ...replaced.map(({ wanted }) => wanted)]) this.#add(request);
+    for (const service of removed) this.#remove(service);
+    this.#look();
+  }
+
+  #add(request: DeviceRequest): void {
+    const names = new Set(this.devices.map(({ name }) => name));
+    let { name } = request;
+    // Simulated devices are numbered by their tables, and others may have the numbers.
+    for (let i = 0; names.has(name); i++) name = `sim${i}`;
+    const service = this.#create({ ...request, name });
+    this.log.info(`${name}: will be served from now on`, { event: "device_added", device: name });
+    this.#devices.push(service);
+    service.start();
+  }
+
+  #remove(service: DeviceService): void {
+    const device = service.name;
+    this.log.info(`${device}: is no longer to be served`, { event: "device_removed", device });
+    this.#leaving.add(service);
+    service.stop();
+    if (!service.isActive) this.#drop(service);
+  }
+
+  /** It has given its device back; its socket has no meaning any more. */
+  #drop(service: DeviceService): void {
+    this.#leaving.delete(service);
+    this.#devices.splice(this.#devices.indexOf(service), 1);
+    const others = this.devices.flatMap(({ keptSocket }) => keptSocket ?? []);
+    if (service.keptSocket) giveUpSocket(service.keptSocket, others, this.options.manager);
+  }
+
+  #ended(service: DeviceService): void {
+    if (this.#leaving.has(service)) this.#drop(service);
+    this.#look();
   }
 
   stop(): void {
@@ -116,8 +185,10 @@ export class DeviceServices {
     const failure = service.failure!;
     if (this.#stopping) this.#stopFailure ??= failure;
     // As long as one is served, the process is there for all devices that it was given.
-    const goOn = !this.#stopping && this.devices.some(isActive);
+    const leaves = this.#leaving.has(service);
+    const goOn = !this.#stopping && !leaves && this.devices.some(isActive);
     if (this.#several) this.#tell(service, failure, goOn ? service.retryMs : undefined);
+    if (leaves) this.#drop(service);
     this.#look();
     return goOn;
   }

@@ -103,7 +103,8 @@ export function discardUnused(
   }
 }
 
-function passedFdOf(meeting: Meeting): number | undefined {
+/** The socket of the service manager that it uses. */
+export function passedFdOf(meeting: Meeting): number | undefined {
   if (meeting.role === "fd") return meeting.fd;
   return meeting.role === "server" ? meeting.inherited : undefined;
 }

@@ -3,9 +3,11 @@ import { messageOf } from "../hw/operator-error.ts";
 import { ControlOperations } from "./control/control-operations.ts";
 import { ControlServer } from "./control/control-server.ts";
 import { runtimeDirectory } from "./control/runtime-directory.ts";
+import type { DeviceRequest } from "./device-request.ts";
 import { DeviceServices, type DeviceServicesOptions } from "./device-services.ts";
 import { type MetricsAddress, type MetricsServer, serveMetrics } from "./metrics/metrics-server.ts";
 import { prometheusText } from "./metrics/prometheus-text.ts";
+import { Reload } from "./reload.ts";
 import { ServiceState } from "./systemd/service-state.ts";
 import { Watchdog } from "./systemd/watchdog.ts";
 
@@ -17,6 +19,8 @@ export interface ServeRequest extends DeviceServicesOptions {
   readonly metrics: MetricsAddress | undefined;
   /** After which time the service manager ends a process that says nothing; undefined where it does not watch. */
   readonly watchdogMs: number | undefined;
+  /** Reads again what is to be served, at SIGHUP; undefined where there is nothing to read. */
+  readonly reread?: (() => Promise<readonly DeviceRequest[]>) | undefined;
   /** Aborted when the operator interrupts. */
   readonly signal: AbortSignal;
 }
@@ -49,6 +53,18 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
   // For whoever tries a front-end: SIGUSR2 ends the ordered misbehaviour and brings it back.
   const switchFaults = () => services.switchFaults();
   const stop = () => services.stop();
+  const { reread } = request;
+  const reload =
+    reread &&
+    new Reload({
+      reread,
+      apply: (devices) => services.apply(devices),
+      onBegin: () => state.reloading(),
+      onEnd: () => state.reloaded(),
+      log,
+    });
+  const onHangUp = () => void reload?.ask();
+  if (reload) process.on("SIGHUP", onHangUp);
   if (services.haveFaults) process.on("SIGUSR2", switchFaults);
   process.once("SIGTERM", stop);
   request.signal.addEventListener("abort", stop, { once: true });
@@ -62,6 +78,7 @@ export async function serve(request: ServeRequest, log: Log, onReady: (line: str
     watchdog.close();
     process.off("SIGUSR2", switchFaults);
     process.off("SIGTERM", stop);
+    process.off("SIGHUP", onHangUp);
     request.signal.removeEventListener("abort", stop);
     control?.close();
     metrics?.close();

@@ -56,6 +56,8 @@ const GROWING = new Set([
   "virtio_blk_config",
 ]);
 const C_FIELDS: Record<string, string> = {
+  "timespec.sec": "tv_sec",
+  "timespec.nsec": "tv_nsec",
   "itimerspec.interval_sec": "it_interval.tv_sec",
   "itimerspec.interval_nsec": "it_interval.tv_nsec",
   "itimerspec.value_sec": "it_value.tv_sec",

@@ -1,3 +1,4 @@
+import { monotonicMicroseconds } from "../../hw/ffi/timerfd.ts";
 import type { ServiceManager } from "./service-manager.ts";
 
 /** What there is to tell of a device. */
@@ -12,7 +13,7 @@ export interface ReportedDevice {
 
 /** Keeps the service manager informed; what it gets as STATUS stands in `systemctl status`. */
 export class ServiceState {
-  #phase: "starting" | "ready" | "ended" = "starting";
+  #phase: "starting" | "ready" | "reloading" | "ended" = "starting";
   #told = "";
 
   constructor(
@@ -37,6 +38,20 @@ export class ServiceState {
     if (this.#phase !== "ready" || status === this.#told) return;
     this.#told = status;
     this.manager.tell({ STATUS: status });
+  }
+
+  /** The settings are being read again. Before the service is ready, the manager has nobody who waits for that. */
+  reloading(): void {
+    if (this.#phase !== "ready") return;
+    this.#phase = "reloading";
+    const since = String(monotonicMicroseconds());
+    this.manager.tell({ RELOADING: 1, MONOTONIC_USEC: since, STATUS: "reading the settings again" });
+  }
+
+  reloaded(): void {
+    if (this.#phase !== "reloading") return;
+    this.#phase = "starting";
+    this.ready();
   }
 
   stopping(): void {

@@ -25,6 +25,7 @@ export const { symbols: libc } = dlopen("libc.so.6", {
   epoll_ctl: { args: [i32, i32, i32, ptr], returns: i32 },
   epoll_wait: { args: [i32, ptr, i32, i32], returns: i32 },
   poll: { args: [ptr, u64, i32], returns: i32 },
+  clock_gettime: { args: [i32, ptr], returns: i32 },
   timerfd_create: { args: [i32, i32], returns: i32 },
   timerfd_settime: { args: [i32, i32, ptr, ptr], returns: i32 },
   socket: { args: [i32, i32, i32], returns: i32 },

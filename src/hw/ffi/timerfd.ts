@@ -25,3 +25,13 @@ export function armTimerfd(fd: number, ms: number): void {
   });
   checked(libc.timerfd_settime(fd, 0, value, null), "timerfd_settime");
 }
+
+export const timespec = struct("timespec", { sec: u64, nsec: u64 });
+
+/** Microseconds on CLOCK_MONOTONIC, which all processes share. */
+export function monotonicMicroseconds(): bigint {
+  const now = timespec.alloc({});
+  checked(libc.clock_gettime(CLOCK_MONOTONIC, now), "clock_gettime");
+  const { sec, nsec } = timespec.read(now);
+  return sec * 1_000_000n + nsec / 1000n;
+}

@@ -18,6 +18,14 @@ export class Unit {
     return (await command("systemctl", "show", "--value", "--property", property, this.name)).trim();
   }
 
+  /** Its state once it is none of those that pass. */
+  settled(): Promise<string> {
+    return until(`${this.name} to settle`, async () => {
+      const state = await this.show("ActiveState");
+      return !/^(de)?activating$|^reloading$/.test(state) && state;
+    });
+  }
+
   async pid(): Promise<number> {
     return Number(await this.show("MainPID"));
   }

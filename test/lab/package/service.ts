@@ -71,6 +71,11 @@ export async function checkService(lab: Lab, device: Device, peer: Promise<unkno
     lab.equal("front-end: in the unit's process", shown.pid, await unit.pid());
   });
   lab.equal("front-end: frames return, and the status is", status, serving(socket));
+  await command("systemctl", "reload", unit.name);
+  await until("the reload to end", async () =>
+    (await unit.journal()).includes("settings have been read again"),
+  );
+  lab.equal("reload: the unit is active again", await unit.settled(), "active");
   const security = await command("systemd-analyze", "security", "--no-pager", unit.name);
   const score = security.match(/Overall exposure level for .*: ([\d.]+) (\w+)/);
   lab.check(
