@@ -1,6 +1,12 @@
 import { expect, test } from "bun:test";
 import { fstatSync } from "node:fs";
-import { createLog, type LogSettings } from "../../../src/cli/log.ts";
+import {
+  changeable,
+  changeLevel,
+  createLog,
+  type LogSettings,
+  type Verbosity,
+} from "../../../src/cli/log.ts";
 import { isJournal } from "../../../src/cli/terminal.ts";
 
 const VERBOSE: LogSettings = { level: "verbose", format: "text", color: false, journald: false };
@@ -74,6 +80,28 @@ test.each(["text", "json"] as const)("a line stays one, short and harmless in %s
   expect(lines[0]).not.toMatch(/[\x00-\x09\x0b-\x1f\x7f-\x9f]/);
   expect(lines[0]!.indexOf("\n")).toBe(lines[0]!.length - 1);
   if (format === "json") expect(JSON.parse(lines[0]!).message).toStartWith("\x1b]0;x\x07\r\n\u009b2J");
+});
+
+test("how much is said can change, for all that log by the same settings", () => {
+  const lines: string[] = [];
+  const settings = changeable({ ...VERBOSE, level: "normal" });
+  const logs = ["a", "b"].map((name) =>
+    createLog({ ...settings, device: { name, inText: true } }, (line) => lines.push(line.trim())),
+  );
+  const say = (level: Verbosity) => {
+    changeLevel(settings, level);
+    for (const log of logs) log.info(`info when ${level}`, { event: "link_changed" });
+    for (const log of logs) log.debug(`debug when ${level}`, { event: "link_changed" });
+  };
+  for (const level of ["quiet", "verbose", "normal"] as const) say(level);
+  expect(lines).toEqual([
+    "a: info when verbose",
+    "b: info when verbose",
+    "debug: a: debug when verbose",
+    "debug: b: debug when verbose",
+    "a: info when normal",
+    "b: info when normal",
+  ]);
 });
 
 test("the same line as often as it is said", () => {

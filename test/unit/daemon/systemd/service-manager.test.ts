@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { addressOf, ServiceManager } from "../../../../src/daemon/systemd/service-manager.ts";
 import { type ReportedDevice, ServiceState } from "../../../../src/daemon/systemd/service-state.ts";
 import { closeFd, fdKind, memfd } from "../../../../src/hw/ffi/fd.ts";
@@ -113,6 +114,45 @@ describe("what it is told", () => {
       { READY: "1", STATUS: "1 of 2 devices served, 0 with a front-end; 00:05.0 failed: no IOMMU" },
       { STATUS: "1 of 2 devices served, 1 with a front-end; 00:05.0 failed: no IOMMU" },
       { STATUS: "2 of 2 devices served, 1 with a front-end" },
+    ]);
+  });
+
+  test("a reload, and what has changed by its end", () => {
+    const notices = told(["00:04.0"], (state, [only]) => {
+      serving(only!, "socket=/s");
+      state.ready();
+      state.reloading();
+      only!.connected = true;
+      state.changed();
+      state.reloaded();
+      state.reloaded();
+    });
+    const uptime = Number(readFileSync("/proc/uptime", "utf8").split(" ")[0]);
+    const { MONOTONIC_USEC: since, ...begun } = notices[2]!;
+    expect(Number(since)).toBeGreaterThan(0);
+    // The clock that goes on while the machine sleeps is never behind.
+    expect(Number(since)).toBeLessThanOrEqual((uptime + 0.01) * 1e6);
+    expect([begun, ...notices.slice(3)]).toEqual([
+      { RELOADING: "1", STATUS: "reading the settings again" },
+      { READY: "1", STATUS: "serving a front-end at socket=/s" },
+    ]);
+  });
+
+  test("a reload before readiness is none, and one that a stop ends does not come back", () => {
+    const notices = told(["00:04.0"], (state, [only]) => {
+      state.reloading();
+      state.reloaded();
+      serving(only!, "socket=/s");
+      state.ready();
+      state.reloading();
+      state.stopping();
+      state.reloaded();
+    });
+    expect(notices.map((notice) => Object.keys(notice)[0])).toEqual([
+      "STATUS",
+      "READY",
+      "RELOADING",
+      "STOPPING",
     ]);
   });
 
