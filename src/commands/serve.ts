@@ -69,7 +69,8 @@ export default defineVerb({
           (async () => {
             const now = await reread();
             const wanted = deviceRequests(now, stillPassed);
-            await bindFirst(deviceOptions(now), log);
+            // An only device is not exchanged for another one.
+            if (devices.length > 1) await bindFirst(deviceOptions(now), log);
             return wanted;
           }),
         watchdogMs: watchdogPeriodMs(process.env, process.pid),
