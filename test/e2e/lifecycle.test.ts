@@ -1,30 +1,16 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { Refused } from "../support/front-end/front-end.ts";
-import { connectGuest, type Guest, type GuestOptions } from "../support/front-end/guest.ts";
+import { connectGuest, type Guest } from "../support/front-end/guest.ts";
 import { createRegions } from "../support/front-end/guest-memory.ts";
 import { Protocol, Request, words } from "../support/front-end/protocol.ts";
 import { qemu, startRing } from "../support/front-end/sequences.ts";
 import { exchange } from "../support/front-end/traffic.ts";
-import { Daemon, ONCE_MS } from "./support/daemon.ts";
+import { ONCE_MS } from "./support/daemon.ts";
+import { forEachTest } from "./support/for-each-test.ts";
 import { passFrames, wellBehaved } from "./support/well-behaved.ts";
 
-const cleanup: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const step of cleanup.splice(0).reverse()) await step();
-});
-
-async function start(args: readonly string[] = []): Promise<Daemon> {
-  const daemon = await Daemon.start({ args });
-  cleanup.push(() => daemon.dispose());
-  return daemon;
-}
-
-async function guestOf(daemon: Daemon, options: GuestOptions = {}): Promise<Guest> {
-  const guest = await connectGuest({ socketPath: daemon.socketPath, pairs: 2, ...options });
-  cleanup.push(() => guest.close());
-  return guest;
-}
+const { start, guestOf, atEnd } = forEachTest();
 
 /** Keeps frames flowing while `body` works, and checks them all afterwards. */
 async function during(guest: Guest, pairs: readonly number[], from: number, body: () => Promise<void>) {
@@ -84,7 +70,7 @@ for (const packed of [false, true]) {
       const guest = await guestOf(await start(), { packed, without: Protocol.CONFIGURE_MEM_SLOTS });
       const plan = { gpa: 0x10_0000_0000n, uva: 0x7d00_0000_0000n, size: 1 << 21, file: "hotplug" };
       const [region] = createRegions([plan]);
-      cleanup.push(() => region!.close());
+      atEnd(() => region!.close());
       const table = [...guest.regions, region!];
       await during(guest, [0, 1], 0, async () => {
         for (let i = 0; i < 10; i++) {
@@ -127,7 +113,7 @@ for (const packed of [false, true]) {
     }, 60_000);
 
     test("without relaying, a base that a fresh device can not take is refused with a reason", async () => {
-      const daemon = await start(["--datapath", "direct"]);
+      const daemon = await start({ args: ["--datapath", "direct"] });
       const mark = daemon.log.length;
       const base = packed ? 0x8007_8007 : 7;
       const outcome = await connectGuest({ socketPath: daemon.socketPath, packed, base }).catch(

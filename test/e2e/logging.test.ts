@@ -1,31 +1,17 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { Channel } from "../support/front-end/channel.ts";
-import { connectGuest, type Guest, type GuestOptions } from "../support/front-end/guest.ts";
+import type { Guest } from "../support/front-end/guest.ts";
 import { PageLog } from "../support/front-end/page-log.ts";
 import { Feature } from "../support/front-end/protocol.ts";
-import { Daemon } from "./support/daemon.ts";
+import type { Daemon } from "./support/daemon.ts";
+import { forEachTest } from "./support/for-each-test.ts";
 import { passFrames } from "./support/well-behaved.ts";
 
-const cleanup: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const step of cleanup.splice(0).reverse()) await step();
-});
-
-async function start(args: readonly string[] = []): Promise<Daemon> {
-  const daemon = await Daemon.start({ args });
-  cleanup.push(() => daemon.dispose());
-  return daemon;
-}
-
-async function guestOf(daemon: Daemon, options: GuestOptions = {}): Promise<Guest> {
-  const guest = await connectGuest({ socketPath: daemon.socketPath, pairs: 2, ...options });
-  cleanup.push(() => guest.close());
-  return guest;
-}
+const { start, guestOf, atEnd } = forEachTest();
 
 function newLog(): PageLog {
   const log = new PageLog();
-  cleanup.push(() => log.close());
+  atEnd(() => log.close());
   return log;
 }
 
@@ -133,6 +119,6 @@ test("a log that is too small fails the stop, not silently", async () => {
 }, 60_000);
 
 test("--datapath direct does not offer what it can not do", async () => {
-  const guest = await guestOf(await start(["--datapath", "direct"]));
+  const guest = await guestOf(await start({ args: ["--datapath", "direct"] }));
   expect((await guest.fe.getFeatures()) & Feature.LOG_ALL).toBe(0n);
 }, 60_000);

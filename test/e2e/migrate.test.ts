@@ -1,27 +1,13 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import type { MigrationRecord } from "../../src/commands/migrate/record.ts";
-import { connectGuest, type Guest, type GuestOptions } from "../support/front-end/guest.ts";
+import type { GuestOptions } from "../support/front-end/guest.ts";
 import { exchange, trafficProblem } from "../support/front-end/traffic.ts";
-import { Daemon, type DaemonOptions } from "./support/daemon.ts";
+import type { Daemon } from "./support/daemon.ts";
+import { forEachTest } from "./support/for-each-test.ts";
 import { readLines } from "./support/read-lines.ts";
 import { passFrames } from "./support/well-behaved.ts";
 
-const cleanup: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const step of cleanup.splice(0).reverse()) await step();
-});
-
-async function start(options: DaemonOptions = {}): Promise<Daemon> {
-  const daemon = await Daemon.start(options);
-  cleanup.push(() => daemon.dispose());
-  return daemon;
-}
-
-async function guestOf(daemon: Daemon, options: GuestOptions = {}): Promise<Guest> {
-  const guest = await connectGuest({ socketPath: daemon.socketPath, pairs: 2, ...options });
-  cleanup.push(() => guest.close());
-  return guest;
-}
+const { start, guestOf } = forEachTest();
 
 const modes = ({ queues }: MigrationRecord) => queues.map(({ mode }) => mode);
 const migrate = (daemon: Daemon, ...args: string[]) => daemon.askJson<MigrationRecord>("migrate", ...args);

@@ -1,26 +1,11 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { Channel } from "../support/front-end/channel.ts";
-import { connectGuest, type Guest, type GuestOptions } from "../support/front-end/guest.ts";
+import type { GuestOptions } from "../support/front-end/guest.ts";
 import { Protocol, Request } from "../support/front-end/protocol.ts";
-import { Daemon } from "./support/daemon.ts";
+import { forEachTest } from "./support/for-each-test.ts";
 import { passFrames } from "./support/well-behaved.ts";
 
-const cleanup: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const step of cleanup.splice(0).reverse()) await step();
-});
-
-async function start(args: readonly string[] = []): Promise<Daemon> {
-  const daemon = await Daemon.start({ args });
-  cleanup.push(() => daemon.dispose());
-  return daemon;
-}
-
-async function guestOf(daemon: Daemon, options: GuestOptions = {}): Promise<Guest> {
-  const guest = await connectGuest({ socketPath: daemon.socketPath, pairs: 2, ...options });
-  cleanup.push(() => guest.close());
-  return guest;
-}
+const { start, guestOf } = forEachTest();
 
 /** 52:54:00:12:34:56 as SEND_RARP carries it. */
 const PAYLOAD = Uint8Array.of(0x52, 0x54, 0x00, 0x12, 0x34, 0x56, 0, 0);
@@ -34,7 +19,7 @@ for (const packed of [false, true]) {
     const layouts: GuestOptions = packed ? { layouts: ["single", "indirect"], indirect: true } : {};
     for (const datapath of ["auto", "relay"]) {
       test(`QEMU's five announcements after a migration, under traffic, --datapath ${datapath}`, async () => {
-        const daemon = await start(["--datapath", datapath]);
+        const daemon = await start({ args: ["--datapath", datapath] });
         const guest = await guestOf(daemon, { packed, eventIdx: true, ...layouts });
         expect(guest.fe.protocolFeatures & Protocol.RARP).toBe(Protocol.RARP);
         const came: string[] = [];
@@ -88,6 +73,6 @@ test("before the start there is nothing to send on: no answer asked, no harm don
 }, 60_000);
 
 test("--datapath direct does not offer what it can not do", async () => {
-  const guest = await guestOf(await start(["--datapath", "direct"]));
+  const guest = await guestOf(await start({ args: ["--datapath", "direct"] }));
   expect((await guest.fe.getProtocolFeatures()) & Protocol.RARP).toBe(0n);
 }, 60_000);

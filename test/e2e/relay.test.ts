@@ -1,28 +1,14 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { Channel } from "../support/front-end/channel.ts";
-import { connectGuest, type Guest, type GuestOptions } from "../support/front-end/guest.ts";
+import type { GuestOptions } from "../support/front-end/guest.ts";
 import { createRegions } from "../support/front-end/guest-memory.ts";
 import { PageLog } from "../support/front-end/page-log.ts";
 import { exchange, trafficProblem } from "../support/front-end/traffic.ts";
-import { Daemon } from "./support/daemon.ts";
+import type { Daemon } from "./support/daemon.ts";
+import { forEachTest } from "./support/for-each-test.ts";
 import { passFrames, wellBehaved } from "./support/well-behaved.ts";
 
-const cleanup: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const step of cleanup.splice(0).reverse()) await step();
-});
-
-async function start(args: readonly string[] = []): Promise<Daemon> {
-  const daemon = await Daemon.start({ args });
-  cleanup.push(() => daemon.dispose());
-  return daemon;
-}
-
-async function guestOf(daemon: Daemon, options: GuestOptions = {}): Promise<Guest> {
-  const guest = await connectGuest({ socketPath: daemon.socketPath, pairs: 2, ...options });
-  cleanup.push(() => guest.close());
-  return guest;
-}
+const { start, guestOf, atEnd } = forEachTest();
 
 /**
  * A packed ring on which the device itself worked shows its position only where a chain takes one descriptor of it;
@@ -43,7 +29,7 @@ for (const packed of [false, true]) {
     for (const like of ["qemu", "dpdk"] as const) {
       for (const datapath of ["auto", "relay"]) {
         test(`stop and cont again and again, like ${like}, --datapath ${datapath}`, async () => {
-          const daemon = await start(["--datapath", datapath]);
+          const daemon = await start({ args: ["--datapath", datapath] });
           const guest = await guestOf(daemon, {
             packed,
             like,
@@ -76,7 +62,7 @@ for (const packed of [false, true]) {
         await guest.resume();
       }
       const log = new PageLog();
-      cleanup.push(() => log.close());
+      atEnd(() => log.close());
       await guest.setLogging(log);
       await passFrames(guest, { frames: 200, from: 100_000 });
       await guest.pause();
@@ -113,7 +99,7 @@ for (const packed of [false, true]) {
     }, 60_000);
 
     test("memory is added and removed while rings are relayed", async () => {
-      const daemon = await start(["--datapath", "relay"]);
+      const daemon = await start({ args: ["--datapath", "relay"] });
       const guest = await guestOf(daemon, { packed, eventIdx: true });
       const plan = { gpa: 0x10_0000_0000n, uva: 0x7d00_0000_0000n, size: 1 << 21, file: "hotplug" };
       let done = false;
@@ -131,7 +117,7 @@ for (const packed of [false, true]) {
     }, 60_000);
 
     test("pairs and eventfds change while rings are relayed", async () => {
-      const daemon = await start(["--datapath", "relay"]);
+      const daemon = await start({ args: ["--datapath", "relay"] });
       const guest = await guestOf(daemon, { packed, pairs: 4, enabledPairs: 1 });
       await passFrames(guest, { frames: 200, pairs: [0] });
       for (const pair of [1, 2, 3]) await guest.setPairEnabled(pair, true);
@@ -161,7 +147,7 @@ describe("--datapath relay: every frame comes back exactly once, on its pair, un
           if (eventIdx) traits.push("event idx");
           if (indirect) traits.push("indirect");
           test(traits.join(", "), async () => {
-            const daemon = await start(["--datapath", "relay"]);
+            const daemon = await start({ args: ["--datapath", "relay"] });
             for (const pairs of [1, 8]) {
               await wellBehaved(daemon, { packed, pairs, eventIdx, indirect, ringSize }, 400);
             }
@@ -174,13 +160,13 @@ describe("--datapath relay: every frame comes back exactly once, on its pair, un
   }
 
   test("positions wrap: more frames than a split ring's index counts", async () => {
-    const daemon = await start(["--datapath", "relay"]);
+    const daemon = await start({ args: ["--datapath", "relay"] });
     await wellBehaved(daemon, { pairs: 1 }, 70_000);
     expectQuiet(daemon);
   }, 120_000);
 
   test("a ring with nonsense in it stops, is reported once, and the others go on", async () => {
-    const daemon = await start(["--datapath", "relay"]);
+    const daemon = await start({ args: ["--datapath", "relay"] });
     const guest = await guestOf(daemon);
     await passFrames(guest, { frames: 100 });
     const { tx } = guest.pairs[1]!;

@@ -1,33 +1,18 @@
-import { afterEach, describe, expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { ControlClient } from "../../src/daemon/control/control-client.ts";
 import type { DeviceState } from "../../src/daemon/state/device-state.ts";
 import { sleepingInEpoll, voluntarySwitches } from "../lab/harness/footprint.ts";
-import { connectGuest, type Guest, type GuestOptions } from "../support/front-end/guest.ts";
 import { PageLog } from "../support/front-end/page-log.ts";
 import { Request, words } from "../support/front-end/protocol.ts";
 import { eventually } from "../support/front-end/wait.ts";
-import { Daemon, type DaemonOptions, ONCE_MS, run } from "./support/daemon.ts";
+import { type Daemon, ONCE_MS, run } from "./support/daemon.ts";
+import { forEachTest } from "./support/for-each-test.ts";
 import { readLines } from "./support/read-lines.ts";
 import { passFrames, wellBehaved } from "./support/well-behaved.ts";
 
-const cleanup: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const step of cleanup.splice(0).reverse()) await step();
-});
-
-async function start(options: DaemonOptions = {}): Promise<Daemon> {
-  const daemon = await Daemon.start(options);
-  cleanup.push(() => daemon.dispose());
-  return daemon;
-}
-
-async function guestOf(daemon: Daemon, options: GuestOptions = {}): Promise<Guest> {
-  const guest = await connectGuest({ socketPath: daemon.socketPath, pairs: 2, ...options });
-  cleanup.push(() => guest.close());
-  return guest;
-}
+const { start, guestOf, atEnd } = forEachTest();
 
 async function stats(daemon: Daemon): Promise<DeviceState> {
   const [state, ...others] = await daemon.askJson<DeviceState[]>("stats");
@@ -114,7 +99,7 @@ test("logged pages are counted where they are marked", async () => {
   const daemon = await start();
   const guest = await guestOf(daemon, { pairs: 1 });
   const log = new PageLog();
-  cleanup.push(() => log.close());
+  atEnd(() => log.close());
   await guest.setLogging(log);
   await passFrames(guest, { frames: FRAMES });
   const state = await stats(daemon);
@@ -181,7 +166,7 @@ test("being asked does not wake the serving thread", async () => {
     pid: daemon.pid,
     path: join(daemon.runtimeDirectory, `${daemon.pid}.sock`),
   }))!;
-  cleanup.push(() => client.close());
+  atEnd(() => client.close());
   const switches = () => threads.map((thread) => voluntarySwitches(daemon.pid, thread));
   const before = switches();
   for (let i = 0; i < 500; i++) await client.ask({ op: "state", rates: true });
