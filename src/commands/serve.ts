@@ -4,7 +4,7 @@ import type { DeviceRequest } from "../daemon/device-request.ts";
 import { discardUnused, passedFdOf } from "../daemon/meeting.ts";
 import { parseMetricsAddress } from "../daemon/metrics/metrics-server.ts";
 import { serve } from "../daemon/serve.ts";
-import { type PassedSocket, passedSockets } from "../daemon/systemd/passed-sockets.ts";
+import { isStillPassed, type PassedSocket, passedSockets } from "../daemon/systemd/passed-sockets.ts";
 import { watchdogPeriodMs } from "../daemon/systemd/watchdog.ts";
 import { RUNTIME_DIR } from "./control/options.ts";
 import { bindFirst } from "./serve/bind-first.ts";
@@ -55,7 +55,7 @@ export default defineVerb({
     discardUnused(passed, meetings, manager, log);
     await bindFirst(given, log);
     const used = new Set(meetings.map(passedFdOf));
-    const stillPassed = passed.filter(({ fd }) => used.has(fd));
+    const usedAtStart = passed.filter(({ fd }) => used.has(fd));
     await serve(
       {
         devices,
@@ -68,7 +68,7 @@ export default defineVerb({
           reread &&
           (async () => {
             const now = await reread();
-            const wanted = deviceRequests(now, stillPassed);
+            const wanted = deviceRequests(now, usedAtStart.filter(isStillPassed));
             // An only device is not exchanged for another one.
             if (devices.length > 1) await bindFirst(deviceOptions(now), log);
             return wanted;

@@ -11,7 +11,8 @@ export interface KeptSocket {
 }
 
 /**
- * Gives up the socket of a device that is served no more.
+ * Gives up the socket of a device that is served no more. A socket unit's stays open: it is there when the device comes
+ * back.
  * @param others sockets of devices that stay
  */
 export function giveUpSocket(
@@ -19,8 +20,8 @@ export function giveUpSocket(
   others: readonly KeptSocket[],
   manager: ServiceManager,
 ): void {
-  closeFd(fd);
   if (!stored) return;
+  closeFd(fd);
   rmSync(path, { force: true });
   manager.drop(KEPT_SOCKET);
   // They share the name, so that those that are in use went with it.

@@ -2,6 +2,8 @@ import { afterEach, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { closeFd } from "../../src/hw/ffi/fd.ts";
+import { listenUnix } from "../../src/hw/ffi/unix-socket.ts";
 import { connectGuest } from "../support/front-end/guest.ts";
 import { eventually } from "../support/front-end/wait.ts";
 import { ReceivingManager } from "../support/service-manager.ts";
@@ -140,6 +142,22 @@ test("the kept socket of a device that goes is given up, those of the others sta
   await wellBehaved({ socketPath: path("b") });
   expect(await daemon.stop()).toBe(0);
   expect(existsSync(path("b"))).toBe(true);
+}, 60_000);
+
+test("a device that comes back finds the socket of its socket unit, and a new one where it had been kept", async () => {
+  const { manager, path, devices, start, reload } = setUp();
+  const fd = listenUnix(path("unit"));
+  cleanup.push(() => closeFd(fd));
+  const all = devices({ stays: "", unit: "", kept: "keep-socket = true" });
+  const env = { LISTEN_FDS: "1", LISTEN_FDNAMES: "unit.socket", NOTIFY_SOCKET: manager.address };
+  const daemon = await start(all, { ...severally, activated: true, fd, env });
+  await reload(daemon, devices({ stays: "" }));
+  await manager.received({ STATUS: `waiting for a front-end at socket=${path("stays")}` }, ONCE_MS);
+  expect([existsSync(path("unit")), existsSync(path("kept"))]).toEqual([true, false]);
+  await reload(daemon, all);
+  await eventually(() => existsSync(path("kept")), ONCE_MS, "a new socket");
+  for (const name of ["stays", "unit", "kept"]) await wellBehaved({ socketPath: path(name) });
+  expect(await daemon.stop()).toBe(0);
 }, 60_000);
 
 test("without a file there is nothing to read, and the signal ends the process as usual", async () => {

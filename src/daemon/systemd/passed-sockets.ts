@@ -38,3 +38,13 @@ export function passedSockets(
     }
   });
 }
+
+/** Whether it is still the socket that was passed: one that was given up is closed, and its number may be another's. */
+export function isStillPassed({ fd, path }: PassedSocket): boolean {
+  try {
+    return boundPath(fd) === path;
+  } catch (error) {
+    if (isErrno(error, "EBADF")) return false;
+    throw error;
+  }
+}
