@@ -71,7 +71,6 @@ async function pass(lab: Lab, { near, far, pairs, packed }: Case): Promise<void>
 export default scenario({
   summary: "DPDK virtio-user through vdpactl: split and packed, one pair and two, no frame lost",
   usesVdpactl: true,
-  extended: true,
   vm: {
     devices: [
       { kind: "nic", name: "single", wire: "short", packed: true },
