@@ -46,6 +46,7 @@ function setUp() {
   return { manager, path, devices, start, reload };
 }
 
+const isServing = (status: string) => status.startsWith("serving a front-end");
 const severally = { ready: /^READY devices=/ };
 
 test("a reload is told to the manager from its beginning to its end", async () => {
@@ -65,10 +66,17 @@ test("a reload is told to the manager from its beginning to its end", async () =
 }, 60_000);
 
 test("the log says more and less, in the serving thread too", async () => {
-  const { path, start, reload } = setUp();
+  const { manager, path, start, reload } = setUp();
   const settings = `sim = true\nsocket = "${path("a")}"\n`;
   const daemon = await start(`${settings}quiet = true\n`);
-  const visit = () => wellBehaved({ socketPath: path("a") });
+  // The manager hears that a front-end has gone after that was logged, or would have been.
+  const visit = async () => {
+    const before = manager.notices.length;
+    await wellBehaved({ socketPath: path("a") });
+    const said = () => manager.notices.slice(before).map(({ variables }) => variables["STATUS"] ?? "");
+    const gone = () => said().some(isServing) && !isServing(said().at(-1)!);
+    await eventually(gone, ONCE_MS, "the front-end to be gone");
+  };
   await visit();
   await reload(daemon, settings);
   await visit();
