@@ -2,6 +2,7 @@ import type { GuestMemory } from "../memory/guest-memory.ts";
 import { notRecoverable, type Recovery } from "./recovery.ts";
 import type { GuestRing } from "./relay.ts";
 import { DESC_INDIRECT, DESC_NEXT, isAvail, isUsed } from "./ring-format.ts";
+import { readSettled } from "./settled-read.ts";
 
 interface Place {
   readonly position: number;
@@ -19,7 +20,9 @@ interface Place {
  * @throws OperatorError when the ring is not in guest memory
  */
 export function recoverPacked(memory: GuestMemory, ring: GuestRing, singleDescriptors = false): Recovery {
-  const view = new RingImage(memory.read(ring.descGpa, 16 * ring.size), ring.size);
+  const bytes = readSettled(memory, ring.descGpa, 16 * ring.size);
+  if (!bytes) return notRecoverable("the ring changes faster than it can be read");
+  const view = new RingImage(bytes, ring.size);
   if (singleDescriptors && view.hasNext()) return notRecoverable("a chain has several descriptors");
   const last = view.lastUsed();
   if (typeof last === "string") return notRecoverable(last);

@@ -1,5 +1,6 @@
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { DESC_INDIRECT, DESC_NEXT, DESC_SIZE, isAvail, isUsed } from "../relay/ring-format.ts";
+import { readSettled } from "../relay/settled-read.ts";
 import type { VringConfig } from "./vdpa-device.ts";
 
 /** A place in a packed ring, with the wrap counter of the lap in which it is meant. */
@@ -16,14 +17,21 @@ export interface Chain {
   readonly length: number;
 }
 
-/** A copy of a packed ring's descriptors. */
+/** A copy of a packed ring's descriptors, as they stood at one moment. */
 export class PackedRingImage {
-  readonly size: number;
   readonly #view: DataView;
 
-  constructor(memory: GuestMemory, vring: VringConfig) {
-    this.size = vring.size;
-    this.#view = new DataView(memory.read(vring.descGpa, DESC_SIZE * vring.size).buffer);
+  private constructor(
+    readonly size: number,
+    bytes: Uint8Array,
+  ) {
+    this.#view = new DataView(bytes.buffer);
+  }
+
+  /** Undefined where the ring changes faster than it can be read. */
+  static of(memory: GuestMemory, { size, descGpa }: VringConfig): PackedRingImage | undefined {
+    const bytes = readSettled(memory, descGpa, DESC_SIZE * size);
+    return bytes && new PackedRingImage(size, bytes);
   }
 
   id(at: number): number {

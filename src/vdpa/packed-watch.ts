@@ -59,7 +59,11 @@ export class PackedWatch {
 
   /** Looks again; whether there is a `base` now. */
   look(): boolean {
-    const image = new PackedRingImage(this.memory, this.vring);
+    const image = PackedRingImage.of(this.memory, this.vring);
+    if (!image) {
+      this.#certain = false;
+      return false;
+    }
     if (this.#next) this.#follow(image, this.#next);
     if (this.#next && this.#isPassed(image, this.#next)) {
       // What was used had other lengths than it seemed, so that it was used out of order.

@@ -10,6 +10,7 @@ import { Peer } from "./harness/network.ts";
 import { describeGaps, Pinger } from "./harness/pinger.ts";
 import { scenario } from "./harness/scenario.ts";
 import { stuckMigration } from "./harness/stuck-migration.ts";
+import { until } from "./harness/until.ts";
 import { serve } from "./harness/vdpactl.ts";
 
 const ADDRESS = "10.0.0.2";
@@ -37,6 +38,8 @@ class Story {
   async upsAndDowns(guest: Guest, station: Station, when: "logging" | "relay"): Promise<void> {
     const relayed = () => queueLines(station.daemon, "relay").length;
     const check = async (what: string, before: number) => {
+      // What the wire brings while a queue is reset is lost, as on any wire.
+      await until("the rings to be relayed", () => relayed() - before >= QUEUES);
       await this.answers(`after ${what} (${when})`);
       this.lab.atLeast(this.name(`queues relayed since (${when})`), relayed() - before, QUEUES);
     };

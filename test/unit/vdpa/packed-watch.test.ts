@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from "bun:test";
 import fc from "fast-check";
+import type { GuestMemory } from "../../../src/memory/guest-memory.ts";
 import { PackedWatch } from "../../../src/vdpa/packed-watch.ts";
 import { PackedRingModel } from "./packed-ring-model.ts";
 
@@ -28,6 +29,58 @@ test("enough chains used in order, over several looks, show it", () => {
   expect(watch.look()).toBe(false);
   ring.use(3);
   expect(watch.look()).toBe(true);
+  expect(watch.base).toBe(ring.base);
+});
+
+/** Memory in which something happens while it is copied, `times` times. */
+function tearing(ring: PackedRingModel, times: number, between: (count: number) => void): GuestMemory {
+  let count = 0;
+  const { memory } = ring;
+  return Object.assign(Object.create(memory), {
+    read(gpa: bigint, length: number): Uint8Array {
+      if (count >= times) return memory.read(gpa, length);
+      const bytes = memory.read(gpa, length);
+      const late = length / 2;
+      between(count++);
+      bytes.set(memory.read(gpa + BigInt(late), length - late), late);
+      return bytes;
+    },
+  }) as GuestMemory;
+}
+
+test("a device that uses chains while the ring is copied does not mislead", () => {
+  const { ring } = watched({ size: 16, index: 0 });
+  offerAll(ring, upTo(16));
+  ring.use(6);
+  let torn = false;
+  // The copy's first half still shows chains 6 and 7 as available, the second one 8 and 9 as used.
+  const memory = tearing(ring, Number.POSITIVE_INFINITY, () => {
+    if (torn) ring.use(4);
+    torn = false;
+  });
+  const watch = new PackedWatch(memory, ring.vring, ring.traits);
+  watch.look();
+  torn = true;
+  watch.look();
+  expect(watch.broken).toBe(false);
+  ring.use(4);
+  expect(watch.look()).toBe(true);
+  expect(watch.base).toBe(ring.base);
+});
+
+test("a ring that never stands still shows nothing, and does not mislead later on", () => {
+  const { ring } = watched({ size: 16, index: 0 });
+  offerAll(ring, upTo(16));
+  let id = 0;
+  const memory = tearing(ring, 40, () => {
+    ring.use(1);
+    ring.offer(id++ % 16);
+  });
+  const watch = new PackedWatch(memory, ring.vring, ring.traits);
+  for (let i = 0; i < 2; i++) expect(watch.look()).toBe(false);
+  expect(watch.base).toBeUndefined();
+  for (let i = 0; i < 3; i++) watch.look();
+  expect(watch.broken).toBe(false);
   expect(watch.base).toBe(ring.base);
 });
 
