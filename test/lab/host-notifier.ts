@@ -115,6 +115,7 @@ export default scenario({
   summary:
     "QEMU maps doorbell pages into its guest: no wake-up, no ioeventfd; taken back while rings are relayed",
   usesVdpactl: true,
+  extended: true,
   vm: {
     devices: [
       { kind: "nic", name: "served", wire: "short", packed: true, pagePerVq: true },

@@ -71,6 +71,7 @@ async function plugging(lab: Lab, peer: Peer, packed: boolean): Promise<void> {
 export default scenario({
   summary: "memory is plugged into a running QEMU guest whose rings are relayed in the middle of a lap",
   usesVdpactl: true,
+  extended: true,
   vm: {
     devices: [
       { kind: "nic", name: "served", wire: "short", packed: true },

@@ -59,6 +59,7 @@ async function pass(lab: Lab, packed: boolean): Promise<void> {
 export default scenario({
   summary: "rings relayed by two threads on a real NIC: no frame lost, and the device's thread sleeps",
   usesVdpactl: true,
+  extended: true,
   vm: {
     devices: [
       { kind: "nic", name: "served", wire: "wide", packed: true, pairs: PAIRS },
