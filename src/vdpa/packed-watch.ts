@@ -11,6 +11,8 @@ const ENOUGH = 8;
 const REWRITTEN_MS = 50;
 /** Far longer than a device that is rung takes to begin with the next chain. */
 const QUIET_MS = 250;
+/** Far longer than a device takes to write the used descriptors of a batch. */
+const BATCH_MS = 250;
 
 const nextLap = ({ position, wrap }: Place): Place => ({ position, wrap: 1 - wrap });
 
@@ -31,6 +33,8 @@ export class PackedWatch {
   readonly #seen = new Map<number, Chain & { wrap: number }>();
   /** The last used descriptor behind which it is not clear what stands, and when that was first seen. */
   #doubtful: { readonly position: number; readonly since: number } | undefined;
+  /** A place at which the device used nothing, but something behind it, and when that was first seen. */
+  #passed: { readonly place: Place; readonly since: number } | undefined;
   #inOrder = 0;
   #broken = false;
   #certain = false;
@@ -66,6 +70,10 @@ export class PackedWatch {
     }
     if (this.#next) this.#follow(image, this.#next);
     if (this.#next && this.#isPassed(image, this.#next)) {
+      this.#certain = false;
+      // A device may write the first used descriptor of a batch last, as then the driver sees all of it at once.
+      if (this.#passed?.place !== this.#next) this.#passed = { place: this.#next, since: this.now() };
+      if (this.now() - this.#passed.since < BATCH_MS) return false;
       // What was used had other lengths than it seemed, so that it was used out of order.
       this.#broken = true;
       this.#next = undefined;

@@ -66,12 +66,12 @@ async function ranges(lab: Lab, daemon: Program, guest: Guest): Promise<void> {
   const refuse = async (name: string, gpa: bigint, why: RegExp) => {
     const plan = { gpa, uva: 0x7d00_0000_0000n, size: MIB, file: "refused" };
     const [region] = createRegions([plan]) as [Region];
-    const mark = daemon.stderr.text.length;
+    daemon.stderr.skip();
     const description: RegionDescription = region.description;
     const ack = await guest.fe.ack(Request.ADD_MEM_REG, memReg(description), [region.fd]);
     region.close();
-    const words = daemon.stderr.text.slice(mark).trim();
-    lab.check(`${name}: refused by name`, ack !== 0n && why.test(words), words);
+    const [words] = await daemon.stderr.expect(why);
+    lab.check(`${name}: refused by name`, ack !== 0n, words);
   };
   await refuse(
     "memory over the interrupt window",

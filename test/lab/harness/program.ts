@@ -13,6 +13,8 @@ const STOP_SECONDS = 120;
 export class Program {
   readonly stdout: TextStream;
   readonly stderr: TextStream;
+  /** Resolves to the exit code, 128 + n when signal n ended it, once all that it said has arrived. */
+  readonly exited: Promise<number>;
   readonly #child: Bun.Subprocess<"pipe", "pipe", "pipe">;
 
   constructor(
@@ -34,8 +36,8 @@ export class Program {
       env: { ...process.env, ...env },
     });
     running.add(this);
-    void pump(this.#child.stdout, this.stdout);
-    void pump(this.#child.stderr, this.stderr);
+    const outputs = [pump(this.#child.stdout, this.stdout), pump(this.#child.stderr, this.stderr)];
+    this.exited = Promise.all(outputs).then(() => this.#child.exited);
     void this.#child.exited.then((code) => {
       console.log(name, "ended with", this.#child.signalCode ?? code);
       if (code !== 0) console.log(this.stderr.text.slice(-2000));
@@ -49,11 +51,6 @@ export class Program {
 
   get alive(): boolean {
     return this.#child.exitCode === null && this.#child.signalCode === null;
-  }
-
-  /** Resolves to the exit code; 128 + n when signal n ended it. */
-  get exited(): Promise<number> {
-    return this.#child.exited;
   }
 
   send(text: string): void {

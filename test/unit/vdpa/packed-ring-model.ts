@@ -63,6 +63,20 @@ export class PackedRingModel {
     }
   }
 
+  /** The device uses its oldest chains as one batch, whose first descriptor it writes last, as QEMU does. */
+  useBatch(count: number, beforeTheFirst: () => void): void {
+    const first = { ...this.used, id: this.held[0]?.id ?? 0 };
+    const [head, ...rest] = this.held.splice(0, count);
+    if (!head) return;
+    this.#step(this.used, head.length);
+    for (const { id, length } of rest) {
+      this.#put(this.used, id, this.used.wrap ? AVAIL | USED : 0);
+      this.#step(this.used, length);
+    }
+    beforeTheFirst();
+    this.#put(first, first.id, first.wrap ? AVAIL | USED : 0);
+  }
+
   /** The device's position as a vring base. */
   get base(): number {
     const half = this.used.position | (this.used.wrap << 15);

@@ -84,6 +84,52 @@ test("a ring that never stands still shows nothing, and does not mislead later o
   expect(watch.base).toBe(ring.base);
 });
 
+test("a batch whose first chain is written last is no completion out of order", () => {
+  for (const looks of [1, 3]) {
+    const { ring } = watched({ size: 8, index: 0 });
+    let ms = 0;
+    const watch = new PackedWatch(ring.memory, ring.vring, ring.traits, () => ms);
+    const again = () =>
+      offerAll(
+        ring,
+        upTo(8).filter((id) => !ring.held.some((chain) => chain.id === id)),
+      );
+    for (let lap = 0; lap < 4; lap++) {
+      again();
+      watch.look();
+      ring.useBatch(3, () => {
+        for (let i = 0; i < looks; i++) {
+          ms += 100 / looks;
+          expect(watch.look()).toBe(false);
+        }
+      });
+      watch.look();
+    }
+    ring.use(2);
+    expect(watch.broken).toBe(false);
+    expect(watch.look()).toBe(true);
+    expect(watch.base).toBe(ring.base);
+  }
+});
+
+test("a gap between used descriptors that stays is one", () => {
+  const { ring } = watched({ size: 8, index: 0 });
+  let ms = 0;
+  const watch = new PackedWatch(ring.memory, ring.vring, ring.traits, () => ms);
+  offerAll(ring, upTo(7));
+  ring.use(1);
+  watch.look();
+  ring.useBatch(3, () => {
+    watch.look();
+    ms = 249;
+    watch.look();
+    expect(watch.broken).toBe(false);
+    ms = 250;
+    expect(watch.look()).toBe(false);
+    expect(watch.broken).toBe(true);
+  });
+});
+
 test("a ring on which nothing happens while chains are available shows nothing", () => {
   const { ring, watch } = watched();
   offerAll(ring, upTo(20));
@@ -283,6 +329,7 @@ const steps = (lengths: fc.Arbitrary<number>) =>
     fc.oneof(
       { weight: 6, arbitrary: fc.record({ offer: lengths, id: fc.nat(7) }) },
       { weight: 6, arbitrary: fc.record({ use: fc.integer({ min: 1, max: 8 }) }) },
+      { weight: 3, arbitrary: fc.record({ batch: fc.integer({ min: 1, max: 8 }) }) },
       { weight: 3, arbitrary: fc.constant({ look: true }) },
     ),
     { maxLength: 120 },
@@ -303,6 +350,12 @@ for (const most of [1, 3]) {
             } else if ("use" in op) {
               const used = ring.held.slice(0, op.use);
               ring.use(used.length);
+              for (const { length } of used) room += length;
+            } else if ("batch" in op) {
+              const used = ring.held.slice(0, op.batch);
+              ring.useBatch(used.length, () => {
+                if (used.length > 1 && watch.look()) expect(watch.base).toBe(ring.base);
+              });
               for (const { length } of used) room += length;
             } else if ("look" in op && watch.look()) {
               expect(watch.base).toBe(ring.base);
