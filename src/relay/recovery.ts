@@ -8,12 +8,29 @@ export type Recovery =
       readonly position: RingPosition;
       /** Entries (split) or descriptors (packed) that were available and not used. */
       readonly inFlight: number;
+      /** Their heads, in the driver's order (split). */
+      readonly heads?: readonly number[];
       /**
        * Whether the rule that it rests on, that the device completes in order, is shown by the ring itself, by
        * IN_ORDER, or does not matter as nothing is in flight. Without it the position is a guess: drain or refuse.
        */
       readonly verified: boolean;
     }
-  | { readonly kind: "not-recoverable"; readonly reason: string };
+  | {
+      readonly kind: "not-recoverable";
+      readonly reason: string;
+      /** The ring is no ring, and will not become one by what its device does. */
+      readonly malformed: boolean;
+    };
 
-export const notRecoverable = (reason: string): Recovery => ({ kind: "not-recoverable", reason });
+export const notRecoverable = (reason: string): Recovery => ({
+  kind: "not-recoverable",
+  reason,
+  malformed: false,
+});
+
+export const malformed = (reason: string): Recovery => ({
+  kind: "not-recoverable",
+  reason,
+  malformed: true,
+});

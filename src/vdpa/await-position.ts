@@ -2,16 +2,16 @@ import { OperatorError } from "../hw/operator-error.ts";
 import { waitUntil } from "../hw/virtio/bounded-wait.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { type RingTraits, recover } from "./direct-position.ts";
-import { PackedWatch } from "./packed-watch.ts";
 import type { Ring } from "./ring.ts";
+import { watchRing } from "./ring-watch.ts";
 
 /** How long to wait for what rings do not show at once. */
 const PATIENCE_MS = 1000;
 
 /**
  * Returns at a moment at which all these direct rings show their position for certain, so that each can go on
- * elsewhere. A packed ring is watched for it: its doorbell is cut, and rung between the looks, so that the device does
- * not outrun them. A receive ring that shows nothing to the contrary passes for one used in order.
+ * elsewhere. Where they do not at once, their doorbells are cut, and rung between the looks, so that the device does
+ * not outrun them. A packed receive ring that shows nothing to the contrary passes for one used in order.
  * @returns the vring base of a ring, to be asked for once the device no longer touches it
  * @throws OperatorError when that takes too long; the rings go on as before
  */
@@ -20,28 +20,22 @@ export function awaitPosition(
   memory: GuestMemory,
   traits: RingTraits,
 ): (ring: Ring) => number {
-  const watches = new Map(
-    rings
-      .filter(() => traits.packed)
-      .map((ring) => [ring.index, new PackedWatch(memory, ring.config, traits)] as const),
-  );
+  const watches = new Map(rings.map((ring) => [ring.index, watchRing(memory, ring.config, traits)]));
   const doubt = (ring: Ring): string | undefined => {
     if (watches.get(ring.index)?.look()) return undefined;
     const found = recover(memory, ring.config, traits);
     if (found.kind !== "recovered") return found.reason;
-    // One look at a packed ring shows what is likely; the watch knows better.
-    return found.verified && !traits.packed
-      ? undefined
-      : "the order in which the device completes its entries does not show";
+    // One look shows what is likely; the watch knows better.
+    return "the order in which the device completes its entries does not show";
   };
   const baseOf = (ring: Ring): number => {
     const watch = watches.get(ring.index);
     watch?.look();
-    return watch?.base ?? ring.position();
+    return watch?.leave() ?? ring.position();
   };
   const allCertain = () => {
     const doubtful = rings.filter((ring) => doubt(ring) !== undefined);
-    for (const ring of doubtful) if (traits.packed) ring.kick();
+    for (const ring of doubtful) ring.kick();
     return doubtful.length === 0;
   };
   if (!traits.packed && rings.every((ring) => doubt(ring) === undefined)) return baseOf;
@@ -50,6 +44,7 @@ export function awaitPosition(
   // A receive ring without traffic never shows its order. Refusing would end the guest, as QEMU aborts when logging is
   // refused; network devices fill receive buffers in order, and the ring's warning says that it is taken for granted.
   const idleReceive = (ring: Ring) =>
+    traits.packed &&
     ring.index % 2 === 0 &&
     watches.get(ring.index)?.broken === false &&
     recover(memory, ring.config, traits).kind === "recovered";

@@ -2,6 +2,7 @@ import type { GuestMemory } from "../memory/guest-memory.ts";
 import type { RingTraits } from "./direct-position.ts";
 import { type Chain, PackedRingImage, type Place } from "./packed-ring-image.ts";
 import { packedBase } from "./ring-base.ts";
+import type { RingWatch } from "./ring-watch.ts";
 import type { VringConfig } from "./vdpa-device.ts";
 
 /** Completions in a row that show a device to complete in order. */
@@ -22,7 +23,7 @@ const nextLap = ({ position, wrap }: Place): Place => ({ position, wrap: 1 - wra
  * a descriptor behind it with the same buffer id may be the chain's rest or a new chain. A chain that was seen
  * available before it was used leaves no doubt.
  */
-export class PackedWatch {
+export class PackedWatch implements RingWatch {
   /** Where a chain begins that the device has not used, as far as was seen. */
   #next: Place | undefined;
   /** The last used descriptor that was passed. */
@@ -59,6 +60,10 @@ export class PackedWatch {
   /** Where the device stands, as a vring base; undefined while that or what it holds is not known for certain. */
   get base(): number | undefined {
     return this.#certain && this.#next ? packedBase(this.#next.position, this.#next.wrap === 1) : undefined;
+  }
+
+  leave(): number | undefined {
+    return this.base;
   }
 
   /** Looks again; whether there is a `base` now. */

@@ -1,7 +1,8 @@
 import type { RingPosition } from "../../../src/relay/relay.ts";
-import { recoverSplit } from "../../../src/relay/split-recovery.ts";
 import { PackedWatch } from "../../../src/vdpa/packed-watch.ts";
 import { positionOf } from "../../../src/vdpa/ring-base.ts";
+import type { RingWatch } from "../../../src/vdpa/ring-watch.ts";
+import { SplitWatch } from "../../../src/vdpa/split-watch.ts";
 import { Model, type ModelOptions } from "../relay/model.ts";
 
 export interface SwitchingOptions extends ModelOptions {
@@ -13,7 +14,7 @@ export interface SwitchingOptions extends ModelOptions {
 export class SwitchingModel extends Model {
   readonly switches = { direct: 0, relay: 0, refused: 0 };
   #direct = false;
-  #watch: PackedWatch | undefined;
+  #watch: RingWatch | undefined;
 
   constructor(readonly all: SwitchingOptions) {
     super(all);
@@ -33,7 +34,7 @@ export class SwitchingModel extends Model {
     this.switches.direct++;
     const { descGpa: desc, driverGpa: driver, deviceGpa: device } = this.ring;
     this.startDevice({ desc, driver, device });
-    if (this.options.packed) this.#watch = this.#newWatch();
+    this.#watch = this.#newWatch();
     return true;
   }
 
@@ -44,11 +45,11 @@ export class SwitchingModel extends Model {
    */
   goRelay(meanwhile = 0): boolean {
     if (!this.#direct) return false;
-    if (this.#shown()) {
+    if (this.#watch?.look()) {
       for (let i = 0; i < meanwhile; i++) {
         this.add(4 + 3 * i);
         if (i % 3 === 2) this.driver.publish();
-        this.finish(0, i);
+        this.finish(i, i);
         if (i % 2 === 1) this.publish();
       }
     }
@@ -70,16 +71,12 @@ export class SwitchingModel extends Model {
   }
 
   #shown(): RingPosition | undefined {
-    if (this.#watch) {
-      this.#watch.look();
-      const { base } = this.#watch;
-      return base === undefined ? undefined : positionOf(true, base);
-    }
-    const found = recoverSplit(this.stage.memory, this.ring);
-    return found.kind === "recovered" && found.verified ? found.position : undefined;
+    if (!this.#watch?.look()) return undefined;
+    const base = this.#watch.leave();
+    return base === undefined ? undefined : positionOf(this.options.packed, base);
   }
 
-  #newWatch(): PackedWatch {
+  #newWatch(): RingWatch {
     const { size, descGpa, driverGpa, deviceGpa, eventIdx, indirect } = this.ring;
     const vring = {
       index: 1,
@@ -92,7 +89,9 @@ export class SwitchingModel extends Model {
       callFd: -1,
       enabled: true,
     };
-    const traits = { packed: true, eventIdx, indirect, inOrder: false };
+    const { packed } = this.options;
+    const traits = { packed, eventIdx, indirect, inOrder: false };
+    if (!packed) return new SplitWatch(this.stage.memory, vring, traits);
     // A driver may be in the middle of its work for as long as it likes.
     return new PackedWatch(this.stage.memory, vring, traits, () => 0);
   }
