@@ -1,13 +1,16 @@
 // Boots a VM for one scenario and reads its results until it powers off, hangs or dies.
-import { createWriteStream, existsSync, mkdirSync, readFileSync } from "node:fs";
+import { createWriteStream, existsSync, mkdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { Qmp } from "../../../test/lab/harness/qmp.ts";
 import { limitSeconds, type Scenario } from "../../../test/lab/harness/scenario.ts";
+import { cpusOf } from "../../../test/lab/harness/shape.ts";
 import type { Parts } from "../build/everything.ts";
 import { track } from "../command.ts";
 import { type Outcome, OutcomeReader } from "../outcome.ts";
 import { workFolder } from "../work-folder.ts";
 import { commandLine, type VmFiles } from "./command-line.ts";
 import { logDisk, takeLogs } from "./log-disk.ts";
+import { lostInterrupt } from "./lost-interrupt.ts";
 import { postMortem } from "./post-mortem.ts";
 
 export interface Boot {
@@ -20,9 +23,23 @@ export interface Boot {
   print(line: string): void;
 }
 
-export async function boot({ parts, name, scenario, tree, logs, print }: Boot): Promise<Outcome> {
+/** How often a VM begins again that the emulator left without its interrupts. */
+const NEW_BEGINNINGS = 3;
+
+export async function boot(plan: Boot): Promise<Outcome> {
+  for (let left = NEW_BEGINNINGS; ; left--) {
+    const { outcome, lost } = await once(plan);
+    if (lost === undefined) return outcome;
+    const words = `QEMU lost the end of an interrupt (${lost}), which is none of the scenario's doing`;
+    plan.print(left === 0 ? `  FAIL  ${words}` : `        ${words}: the VM begins again`);
+    if (left === 0) return { ...outcome, failed: outcome.failed + 1 };
+  }
+}
+
+async function once({ parts, name, scenario, tree, logs, print }: Boot) {
   mkdirSync(logs, { recursive: true });
   const monitor = join(workFolder(), `${name}.qmp`);
+  rmSync(monitor, { force: true });
   const files: VmFiles = { tree, logs: await logDisk(logs), monitor };
   const consoleFile = join(logs, "console.log");
   const reader = new OutcomeReader(print);
@@ -34,13 +51,23 @@ export async function boot({ parts, name, scenario, tree, logs, print }: Boot): 
   track(qemu);
   const limit = limitSeconds(scenario);
   let hung = false;
+  let lost: string | undefined;
+  const qmp = connectQmp(monitor, qemu.exited);
   const timer = setTimeout(async () => {
     hung = true;
-    await postMortem(monitor, join(logs, "hung-vm.log"), qemu.exited).catch((error) =>
-      print(`        ${error}`),
-    );
+    await qmp
+      .then((client) => client && postMortem(client, join(logs, "hung-vm.log"), qemu.exited))
+      .catch((error) => print(`        ${error}`));
     qemu.kill("SIGKILL");
   }, limit * 1000);
+  void qmp
+    .then((client) => client && lostInterrupt(client, cpusOf(scenario.vm), qemu.exited))
+    .then((found) => {
+      lost = found;
+      if (found !== undefined) qemu.kill("SIGKILL");
+    })
+    // The monitor goes with QEMU.
+    .catch(() => {});
   const record = createWriteStream(join(logs, "results.jsonl"));
   const decoder = new TextDecoder();
   for await (const bytes of qemu.stdout) {
@@ -50,11 +77,20 @@ export async function boot({ parts, name, scenario, tree, logs, print }: Boot): 
   }
   const code = await qemu.exited;
   clearTimeout(timer);
+  await qmp.then((client) => client?.close());
   record.end();
   await takeLogs(files.logs, logs);
+  if (lost !== undefined) return { outcome: reader.outcome, lost };
   const reason = whyNotEnded(consoleFile, hung ? limit : undefined, code);
   if (!reader.outcome.ended) reader.fail(reason);
-  return reader.outcome;
+  return { outcome: reader.outcome, lost };
+}
+
+/** QEMU's monitor, once it listens; undefined when QEMU ends before. */
+async function connectQmp(path: string, ended: Promise<unknown>): Promise<Qmp | undefined> {
+  const over = ended.then(() => true);
+  while (!existsSync(path)) if (await Promise.race([over, Bun.sleep(50)])) return undefined;
+  return Qmp.connect(path).catch(() => undefined);
 }
 
 function whyNotEnded(consoleFile: string, hungAfter: number | undefined, code: number): string {

@@ -1,5 +1,5 @@
 // QEMU's command line for a VM. The choices that make every boot succeed are explained where they stand.
-import type { VmShape } from "../../../test/lab/harness/shape.ts";
+import { cpusOf, type VmShape } from "../../../test/lab/harness/shape.ts";
 import type { Parts } from "../build/everything.ts";
 import { deviceArguments } from "./devices.ts";
 import { PANIC_PARAMETERS } from "./post-mortem.ts";
@@ -19,8 +19,9 @@ export type Console = { file: string } | "terminal";
 function iommuArguments(kind: VmShape["iommu"]): string[] {
   switch (kind ?? "intel") {
     case "intel":
-      // 48 bits: DPDK's virtio-user maps its own process addresses, which need 47.
-      return ["-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48"];
+      // 48 bits: DPDK's virtio-user maps its own process addresses, which need 47. eim: with it the guest's kernel ends
+      // interrupts by an MSR; the write to the APIC's page got lost at times.
+      return ["-device", "intel-iommu,intremap=on,eim=on,caching-mode=on,aw-bits=48"];
     case "virtio":
       return ["-device", "virtio-iommu-pci,bus=pcie.0,addr=0x7"];
     case "none":
@@ -40,8 +41,6 @@ function kernelParameters(shape: VmShape, scenario: string, shell: boolean): str
     "console=ttyS0 quiet panic=-1 mitigations=off",
     // Under emulation on a busy machine the clock checks fail by chance; these skip them.
     "tsc=reliable no_timer_check nowatchdog rcupdate.rcu_cpu_stall_suppress=1",
-    // Under emulation an idle CPU has slept through its timer, with all that waited for it. A tick wakes it again.
-    "nohz=off highres=off",
     PANIC_PARAMETERS,
     iommu === "intel" ? "intel_iommu=on iommu=pt" : "",
     `lab.scenario=${scenario} lab.modules=${modules.join(",")}`,
@@ -72,7 +71,7 @@ export function commandLine(
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
     // intremap needs the split interrupt controller.
     ...["-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"],
-    ...["-smp", String(shape.cpus ?? 2), "-m", `${shape.mebibytes ?? 3072}M`],
+    ...["-smp", String(cpusOf(shape)), "-m", `${shape.mebibytes ?? 3072}M`],
     ...iommuArguments(shape.iommu),
     ...["-kernel", parts.kernel, "-initrd", parts.initramfs],
     ...["-append", kernelParameters(shape, scenario, interactive)],

@@ -48,6 +48,8 @@ export function macOf(index: number): string {
   return "52:54:00:0a:b0:" + index.toString(16).padStart(2, "0");
 }
 
+export const cpusOf = (vm: VmShape): number => vm.cpus ?? 2;
+
 export const pairsOf = (nic: NicShape): number => nic.pairs ?? 1;
 
 /** Vectors QEMU gives the device: one per queue, one for the control queue, one for configuration changes. */
