@@ -38,7 +38,9 @@ for (const value of [16n, 255n, 0x200n, 1n << 32n, (1n << 63n) | 1n]) {
   }
 }
 
-for (const size of [0, 65536, 0xffff_ffff]) {
+/** Entries of a ring of the simulated device. */
+const SIM_RING = 1024;
+for (const size of [0, SIM_RING + 1, 2 * SIM_RING, 65536, 0xffff_ffff]) {
   stage.item(31, `a ring of ${size} entries`, () =>
     stage.refuses({ request: SET_VRING_NUM, payload: words(0, size), log: /size|entries/ }),
   );
