@@ -29,6 +29,8 @@ export interface DeviceRunOptions {
   readonly datapath: DatapathPolicy;
   /** Threads that move the entries of relayed rings; this thread does where there are none. */
   readonly relayThreads?: RelayThreads | undefined;
+  /** Longest time in milliseconds for one command of the device's control queue, 5000 by default. */
+  readonly controlLimitMs?: number | undefined;
   /** What there is to tell of the device or its rings has changed without having been asked for. */
   readonly onChange?: (() => void) | undefined;
 }
@@ -55,6 +57,7 @@ export class DeviceRun {
   readonly switches: SwitchTimes;
   readonly onChange: () => void;
   readonly #counters: Counters;
+  readonly #controlLimitMs: number | undefined;
   readonly #health: DeviceHealth;
   #controlQueue: { readonly index: number; readonly size: number } | undefined;
   #startMs: number | undefined;
@@ -77,6 +80,7 @@ export class DeviceRun {
     this.log = log;
     this.memory = options.memory;
     this.#counters = counters;
+    this.#controlLimitMs = options.controlLimitMs;
     this.switches = new SwitchTimes(counters);
     this.onChange = options.onChange ?? (() => {});
     this.doorbells = new Doorbells(transport.fn, loop, log, options.doorbells, (queue) =>
@@ -185,7 +189,8 @@ export class DeviceRun {
     this.#controlBuffer = DmaBuffer.create(dma, iova, size, "vdpactl-control-queue");
     this.memory.reserve(iova, iova + BigInt(size) - 1n);
     const memory = this.#controlBuffer;
-    const queue = ControlQueue.create(this.transport, { index, features: accepted, memory });
+    const limitMs = this.#controlLimitMs;
+    const queue = ControlQueue.create(this.transport, { index, features: accepted, memory, limitMs });
     this.#controlQueue = { index, size: queue.size };
     return queue;
   }

@@ -58,7 +58,7 @@ export interface ControlQueueOptions {
   /** Memory of at least `ControlQueue.memorySize`, zeroed or from an earlier control queue. It stays the caller's. */
   readonly memory: DmaBuffer;
   /** Longest time in milliseconds for one command, 5000 by default. */
-  readonly limitMs?: number;
+  readonly limitMs?: number | undefined;
 }
 
 /**

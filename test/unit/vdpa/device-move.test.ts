@@ -137,7 +137,7 @@ for (const packed of [false, true]) {
       ["is gone", { gone: true }],
     ] as [string, SimFaults][]) {
       test(`a new device that ${name}: the guest goes on on the old one`, () => {
-        const stage = stageOf({ ...shown, limitMs: 200 });
+        const stage = stageOf({ ...shown, limitMs: 200, controlLimitMs: 2000 });
         stage.start();
         expect(stage.pass(50)).toEqual(NOTHING);
         stage.send(8);

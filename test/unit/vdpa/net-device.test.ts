@@ -36,6 +36,7 @@ function deviceOn(
   settings: {
     queuePairs?: number;
     limitMs?: number;
+    controlLimitMs?: number | undefined;
     datapath?: DatapathPolicy;
     doorbells?: DoorbellPolicy;
     layout?: "legacy";
@@ -67,6 +68,7 @@ function deviceOn(
     featuresMask: ~0n,
     doorbells: settings.doorbells ?? "auto",
     datapath: settings.datapath ?? "auto",
+    controlLimitMs: settings.controlLimitMs,
   });
   cleanup.push(() => device.close());
   return { device, fn: fn as SimFunction, lines, counters, memory, loop };
@@ -148,9 +150,10 @@ describe("starting", () => {
   });
 
   test("a control queue that never answers is an error, and the device is reset", () => {
-    const { device, fn } = deviceOn({ faults: { controlNeverCompletes: true } });
-    // The transport's limit does not reach the control queue's, so this takes its default of five seconds.
-    expect(() => device.configure(MQ, [vring(0), vring(1)])).toThrow(/RX promisc/);
+    const { device, fn } = deviceOn({ faults: { controlNeverCompletes: true } }, { controlLimitMs: 2000 });
+    expect(() => device.configure(MQ, [vring(0), vring(1)])).toThrow(
+      /RX promisc on did not complete within 2 s/,
+    );
     expect(device.running).toBe(false);
     fn.inject({ controlNeverCompletes: false });
     device.configure(MQ, [vring(0), vring(1)]);
@@ -240,7 +243,10 @@ describe("stopping", () => {
   ] as const) {
     for (const datapath of ["direct", "relay"] as const) {
       test(`a device that ${what} is reset to stop one ring, and every ring tells its position (${datapath})`, () => {
-        const { device, fn, memory, counters } = deviceOn({}, { limitMs: 50, datapath });
+        const { device, fn, memory, counters } = deviceOn(
+          {},
+          { limitMs: 50, controlLimitMs: 2000, datapath },
+        );
         const rings = [0, 1, 2, 3].map((index) => vring(index));
         device.configure(MQ, rings);
         fn.inject(faults);

@@ -35,6 +35,8 @@ export interface StageOptions {
   readonly threadLimitMs?: number;
   /** How long the device may take to answer, in milliseconds. */
   readonly limitMs?: number;
+  /** The same for a command of its control queue. */
+  readonly controlLimitMs?: number;
 }
 
 const QUIET_MS = 100;
@@ -60,6 +62,7 @@ export class RelayStage {
   readonly #ended: Promise<void>[] = [];
   readonly #functions: SimFunction[] = [];
   readonly #limitMs: number;
+  readonly #controlLimitMs: number | undefined;
   readonly #datapath: DatapathPolicy;
   readonly #features: bigint;
   readonly #scratch = Buffer.alloc(2048);
@@ -70,6 +73,7 @@ export class RelayStage {
   constructor(options: StageOptions, sim: SimOptions) {
     const { packed = false, eventIdx = false, datapath = "auto", size = 64 } = options;
     this.#limitMs = options.limitMs ?? 5000;
+    this.#controlLimitMs = options.controlLimitMs;
     this.#datapath = datapath;
     const { log, lines } = keptLog();
     this.lines = lines;
@@ -119,6 +123,7 @@ export class RelayStage {
       doorbells: "auto",
       datapath,
       relayThreads: this.relayThreads?.threads,
+      controlLimitMs: this.#controlLimitMs,
     });
   }
 
