@@ -170,7 +170,7 @@ test(
     await guest.fe.channel.closed();
     guest.close();
     await device.complains(/was asked back by the kernel/);
-    expect(await device.daemon.stop()).toBe(1);
+    expect(await device.daemon.ended()).toBe(1);
     expect(device.daemon.socketExists).toBe(false);
   },
   LIMIT_MS,

@@ -189,9 +189,14 @@ export class Daemon {
   }
 
   /** Sends a signal and returns the exit code; kills a daemon that does not end. */
-  async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
-    const late = setTimeout(() => this.child.kill("SIGKILL"), ONCE_MS);
+  stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number> {
     if (this.running) this.child.kill(signal);
+    return this.ended();
+  }
+
+  /** The exit code of a daemon that ends by itself; one that does not is killed. */
+  async ended(): Promise<number> {
+    const late = setTimeout(() => this.child.kill("SIGKILL"), ONCE_MS);
     const code = await this.#exit;
     clearTimeout(late);
     return code;
