@@ -92,7 +92,7 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
     data.commands as MessagePort,
     data.commandFd,
     loop,
-    { ...watch.around(workerCommands(server, moves)), ping: () => null },
+    { ...watch.around(workerCommands(server, moves, log)), ping: () => null },
     report,
   );
   cleanup.push(() => inbox.close());

@@ -74,6 +74,7 @@ export const LOG_EVENTS = {
   move_goes_on: "`migrate to` was interrupted, the daemon goes on",
   hold_without_front_end: "`migrate prepare` found no front-end; `device`",
   hold_stays: "`migrate prepare` was interrupted, the rings stay relayed; `device`",
+  hold_failed: "The rings were not held in the relay, or not let go; `relay`, `error`",
   hold_released: "`migrate cancel` was interrupted, the rings go back all the same; `device`",
   queue_stays_relayed: "A queue can not go back to the device yet; `device`, `queue`",
   sim_faults: "The simulated device begins or ends to misbehave as ordered; `on`",

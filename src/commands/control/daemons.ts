@@ -46,13 +46,16 @@ export function isChosen({ device, meeting }: DeviceState, { pci, socket }: Devi
   return (pci === undefined || device === pci) && (socket === undefined || meeting.path === socket);
 }
 
-/** The one device that is meant. @throws OperatorError that lists the devices when it is not clear which */
-export async function findDevice(choice: DeviceChoice): Promise<Served> {
+/**
+ * The one device that is meant.
+ * @throws OperatorError that lists the devices when it is not clear which; the signal's reason
+ */
+export async function findDevice(choice: DeviceChoice, signal: AbortSignal): Promise<Served> {
   const clients = await connectDaemons(choice);
   const all: Served[] = [];
   try {
     for (const client of clients) {
-      for (const state of await stateOf(client)) all.push({ client, state });
+      for (const state of await stateOf(client, { signal })) all.push({ client, state });
     }
     const found = onlyOne(all, choice);
     for (const client of clients) if (client !== found.client) client.close();

@@ -22,7 +22,7 @@ export default defineVerb({
   },
   examples: ["vdpactl migrate cancel", "vdpactl migrate cancel --timeout 0"],
   async run({ options, output, log, signal }) {
-    const served = await findDevice(options);
+    const served = await findDevice(options, signal);
     const { device } = served.state;
     let released = false;
     try {

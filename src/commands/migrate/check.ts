@@ -19,7 +19,7 @@ export default defineVerb({
     "vdpactl migrate check --with other.json",
     "vdpactl migrate check --with other.json --pci 00:04.0",
   ],
-  async run({ options, output, log }) {
+  async run({ options, output, log, signal }) {
     if (options.with === undefined) {
       throw new OperatorError("with which device is this one to be compared?", {
         why: "--with is missing",
@@ -35,7 +35,7 @@ export default defineVerb({
         kind: "usage",
       });
     }
-    const needs = await localNeeds(options, log);
+    const needs = await localNeeds(options, log, signal);
     const found = differences(needs, other);
     const fits = found.length === 0;
     output.print({ fits, here: needs, there: other.bdf, differences: found }, () =>

@@ -11,7 +11,7 @@ export default defineVerb({
   options: DEVICE,
   examples: ["vdpactl migrate prepare", "vdpactl migrate prepare --pci 00:04.0"],
   async run({ options, output, log, signal }) {
-    const { client, state } = await findDevice(options);
+    const { client, state } = await findDevice(options, signal);
     try {
       const after = await client.ask({ op: "hold", device: state.device, relay: true }, { signal });
       const record = migrationRecord(after as DeviceState);

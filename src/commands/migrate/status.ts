@@ -17,7 +17,7 @@ export default defineVerb({
   options: { ...DEVICE, once: flag("show it once and end, as --json does") },
   examples: ["vdpactl migrate status", "vdpactl migrate status --pci 00:04.0 --json"],
   async run({ options, output, signal }) {
-    const { client, state } = await findDevice(options);
+    const { client, state } = await findDevice(options, signal);
     const live = new LiveRegion(output);
     try {
       let before = { record: migrationRecord(state), at: performance.now() };

@@ -38,7 +38,7 @@ export default defineVerb({
         kind: "usage",
       });
     }
-    const { client, state } = await findDevice(options);
+    const { client, state } = await findDevice(options, signal);
     try {
       const request = { op: "move", device: state.device, to: bdf } as const;
       const record = (await client.ask(request, { limitMs: LIMIT_MS, signal })) as MoveRecord;

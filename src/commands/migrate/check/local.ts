@@ -9,9 +9,9 @@ import { vfioRegisterReader } from "../../probe/registers.ts";
 import { type Needs, needsOfProbed, needsOfServed } from "./needs.ts";
 
 /** What a guest on this side needs: of the device that is served, else of the one that `--pci` names. */
-export async function localNeeds(choice: DeviceChoice, log: Log): Promise<Needs> {
+export async function localNeeds(choice: DeviceChoice, log: Log, signal: AbortSignal): Promise<Needs> {
   try {
-    const { client, state } = await findDevice(choice);
+    const { client, state } = await findDevice(choice, signal);
     client.close();
     if (state.failure) {
       throw new OperatorError(`what a guest needs of ${state.device} is not known`, {
