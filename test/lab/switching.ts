@@ -4,11 +4,12 @@ import type { Device } from "./harness/device.ts";
 import { FrameStream } from "./harness/frame-stream.ts";
 import { hugepages } from "./harness/hugepages.ts";
 import type { Lab } from "./harness/lab.ts";
+import { type MigrationRecord, migrate, modes } from "./harness/migrate.ts";
 import { Peer } from "./harness/network.ts";
 import { scenario } from "./harness/scenario.ts";
 import { Testpmd } from "./harness/testpmd.ts";
 import { until } from "./harness/until.ts";
-import { serve, vdpactl, vdpactlJson } from "./harness/vdpactl.ts";
+import { serve, vdpactl } from "./harness/vdpactl.ts";
 import { loadVfio } from "./harness/vfio.ts";
 
 const QUEUE_SIZE = 256;
@@ -21,22 +22,6 @@ const WINDOW = 64;
 const FRAMES = 128;
 /** What the relay is to count alone. */
 const COUNTED_FRAMES = 2000;
-
-/** What `migrate prepare`, `cancel` and `status` tell, as far as it is used. */
-interface MigrationRecord {
-  queues: Array<{
-    type: "rx" | "tx";
-    mode: string;
-    gap_us: number | null;
-    relayed: number;
-    mode_switches: number;
-  }>;
-}
-
-const migrate = async (verb: string, device: Device, ...args: string[]) =>
-  (await vdpactlJson("migrate", verb, "--pci", device.bdf, ...args)) as MigrationRecord;
-
-const modes = ({ queues }: MigrationRecord) => queues.map(({ mode }) => mode);
 
 /** Median and greatest, in words. */
 function describe(microseconds: number[]): string {

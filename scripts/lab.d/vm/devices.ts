@@ -38,7 +38,7 @@ function nic(shape: NicShape, index: number, iommu: boolean): string {
   return [
     `virtio-net-pci,id=${shape.name},bus=port${index},netdev=n${index},mac=${macOf(index)},romfile=`,
     `mq=${onOff(pairsOf(shape) > 1)},vectors=${vectorsOf(shape)},packed=${onOff(shape.packed)}`,
-    `page-per-vq=${onOff(shape.pagePerVq)}`,
+    `page-per-vq=${onOff(shape.pagePerVq)},in_order=${onOff(shape.inOrder)}`,
     ...(shape.controlQueue === false ? CONTROL_QUEUE_OFF : []),
     ...(shape.mtu === undefined ? [] : [`host_mtu=${shape.mtu}`]),
     ...layout(shape.layout, iommu),

@@ -10,11 +10,17 @@ export interface Circulation {
 
 /**
  * Both in io mode; `far` forwards already. Returns the counters of both ends after all frames have come to rest at
- * the near end, once that has received at least `frames`.
+ * the near end, once that has received at least `frames`. They go round through all that happens `meanwhile`.
  */
-export async function circulate(near: Testpmd, far: Testpmd, frames: number): Promise<Circulation> {
+export async function circulate(
+  near: Testpmd,
+  far: Testpmd,
+  frames: number,
+  meanwhile?: () => Promise<void>,
+): Promise<Circulation> {
   await near.run("start tx_first 1");
-  await until(`${frames} frames to come back`, async () => (await near.stats()).rx_packets >= frames);
+  await comeBack(near, frames);
+  await meanwhile?.();
   await near.run("stop");
   // From here the near end only takes in what the far end still returns.
   await near.run("set fwd rxonly");
@@ -33,6 +39,15 @@ export async function circulate(near: Testpmd, far: Testpmd, frames: number): Pr
   await near.run("stop");
   await near.run("set fwd io");
   return { near: await near.stats(), far: await far.stats() };
+}
+
+/** Waits until the near end has received so many more. */
+export async function comeBack(near: Testpmd, frames: number): Promise<void> {
+  const { rx_packets: before } = await near.stats();
+  await until(
+    `${frames} frames to come back`,
+    async () => (await near.stats()).rx_packets >= before + frames,
+  );
 }
 
 /** A frame lost is a failed check, not a failed wait: after a while the counters are taken as they are. */

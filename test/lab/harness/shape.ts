@@ -7,6 +7,8 @@ export interface NicShape {
   /** Which register layouts the device offers. Without "modern" it has no ACCESS_PLATFORM. */
   layout?: "modern" | "transitional" | "legacy";
   packed?: boolean;
+  /** Offers IN_ORDER: whatever it is given, it uses in that order. */
+  inOrder?: boolean;
   pairs?: number;
   pagePerVq?: boolean;
   /** False for a device without a control queue and what is steered through it. */
