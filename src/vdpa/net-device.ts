@@ -9,7 +9,7 @@ import { announce } from "./announcement.ts";
 import type { Counters } from "./counters.ts";
 import { DeviceRun, type DeviceRunOptions } from "./device-run.ts";
 import { offeredToFrontEnd } from "./feature-sets.ts";
-import { logQueue, type QueueState, type Ring } from "./ring.ts";
+import { type DatapathPolicy, logQueue, type QueueState, type Ring } from "./ring.ts";
 import { describeBase, isFreshBase } from "./ring-base.ts";
 import { requireRelayable } from "./ring-factory.ts";
 import { RingMoves } from "./ring-moves.ts";
@@ -38,6 +38,7 @@ export interface NetDeviceState {
   /** All rings are to be relayed (`holdInRelay`). */
   readonly held: boolean;
   readonly logging: boolean;
+  readonly datapath: DatapathPolicy;
   readonly devicePairs: number;
   /** Pairs that the device serves now. */
   readonly activePairs: number;
@@ -295,6 +296,7 @@ export class VirtioNetDevice implements VdpaDevice {
       running: run.live,
       held: run.factory.held,
       logging: run.factory.logging !== undefined,
+      datapath: run.factory.policy,
       devicePairs: this.#devicePairs,
       activePairs: run.live ? run.control.pairs : 0,
       mac: this.#mac,

@@ -66,6 +66,19 @@ test("rings that start while they are held are relayed from the beginning", asyn
   expect(status.queues.map(({ relayed }) => relayed >= 100)).toEqual([true, true, true, true]);
 }, 60_000);
 
+test("with --datapath relay no ring is on its way back, and cancel does not wait for one", async () => {
+  const daemon = await start({ args: ["--datapath", "relay"] });
+  const guest = await guestOf(daemon, { pairs: 1 });
+  await passFrames(guest, { frames: 100 });
+  expect((await migrate(daemon, "status")).phase).toBe("relayed");
+  const { code, err } = await daemon.ask("migrate", "cancel", "--timeout", "600");
+  expect([code, err]).toEqual([
+    0,
+    "warning: queue 0 stays relayed as the device is served with --datapath relay\n" +
+      "warning: queue 1 stays relayed as the device is served with --datapath relay\n",
+  ]);
+}, 60_000);
+
 test("status into a pipe: a line for each change of phase or mode", async () => {
   const daemon = await start();
   const guest = await guestOf(daemon, { pairs: 1 });

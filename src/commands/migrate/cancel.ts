@@ -62,7 +62,8 @@ async function untilAllDirect(
   const deadline = performance.now() + limitMs;
   for (;;) {
     const now = (await stateOf(client, { signal })).find(({ device }) => device === state.device) ?? state;
-    const waiting = now.queues.some(({ mode }) => mode === "relay") && !now.logging && !now.held;
+    const stays = now.logging || now.held || now.datapath === "relay";
+    const waiting = !stays && now.queues.some(({ mode }) => mode === "relay");
     if (!waiting || performance.now() >= deadline) return now;
     await pause(LOOK_MS, signal);
   }

@@ -6,6 +6,7 @@ import type { DeviceQueueState, DeviceState } from "../../daemon/state/device-st
  * - `direct`: nothing is relayed · `prepared`: all rings are, on the operator's demand · `preparing`: some are not yet
  * - `logging`: the front-end has what the device writes logged, as for a migration
  * - `returning`: rings go back to the device as their positions allow it
+ * - `relayed`: they do not, as the device is served with `--datapath relay`
  */
 export type Phase =
   | "no front-end"
@@ -14,7 +15,8 @@ export type Phase =
   | "preparing"
   | "prepared"
   | "logging"
-  | "returning";
+  | "returning"
+  | "relayed";
 
 /** What the verbs of `migrate` tell of a device. These are the keys of their JSON too (docs/cli.md). */
 export interface MigrationRecord {
@@ -87,11 +89,12 @@ function queueRecord({
   };
 }
 
-function phaseOf({ state, held, logging }: DeviceState, rings: readonly DeviceQueueState[]): Phase {
+function phaseOf({ state, held, logging, datapath }: DeviceState, rings: readonly DeviceQueueState[]): Phase {
   if (["starting", "waiting", "failed", "ended"].includes(state)) return "no front-end";
   if (state !== "running") return "stopped";
   if (logging) return "logging";
   const relayed = rings.filter(({ mode }) => mode === "relay").length;
   if (held) return relayed === rings.length ? "prepared" : "preparing";
-  return relayed === 0 ? "direct" : "returning";
+  if (relayed === 0) return "direct";
+  return datapath === "relay" ? "relayed" : "returning";
 }

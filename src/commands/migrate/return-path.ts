@@ -1,10 +1,11 @@
 import type { DeviceQueueState, DeviceState } from "../../daemon/state/device-state.ts";
 
 /**
- * Until when a relayed ring stays so, in words: a device can only begin a ring at its beginning, so the ring goes back
- * to it the next time it gets there.
+ * Until when, or why, a relayed ring stays so, in words: a device can only begin a ring at its beginning, so the ring
+ * goes back to it the next time it gets there.
  */
 export function untilDirect(state: DeviceState, queue: DeviceQueueState): string {
+  if (state.datapath === "relay") return "as the device is served with --datapath relay";
   if (state.held) return "until vdpactl migrate cancel";
   if (state.logging) return "while the front-end has it logged";
   if (!state.features.device.includes("RING_RESET")) {

@@ -38,6 +38,7 @@ export function describeDevice({ name, device, frontEnd, refused, mappingMs }: D
     running: state.running,
     held: state.held,
     logging: state.logging,
+    datapath: state.datapath,
     device_features: hex(state.deviceFeatures),
     offered_features: hex(state.offered),
     negotiated_features: hex(state.negotiated),

@@ -1,4 +1,4 @@
-import type { QueueState } from "../../vdpa/ring.ts";
+import type { DatapathPolicy, QueueState } from "../../vdpa/ring.ts";
 
 /**
  * What a serving thread puts on its board, as JSON: what only it knows. Feature bits are hexadecimal. Addresses are
@@ -26,6 +26,8 @@ export interface DeviceReport {
   readonly held: boolean;
   /** What the device writes is being logged. */
   readonly logging: boolean;
+  /** How the operator has the rings run. */
+  readonly datapath: DatapathPolicy;
   readonly device_features: string;
   readonly offered_features: string;
   /** With the device, at its last start. */

@@ -50,6 +50,8 @@ export interface DeviceState {
   readonly start_ms: number | null;
   readonly held: boolean;
   readonly logging: boolean;
+  /** Null while the device is not served. */
+  readonly datapath: DeviceReport["datapath"] | null;
   readonly last_switch: ModeSwitch | null;
   readonly queues: readonly DeviceQueueState[];
 }
@@ -139,6 +141,7 @@ export function deviceState(shown: SampledDevice): DeviceState {
     start_ms: report?.start_ms ?? null,
     held: report?.held ?? false,
     logging: report?.logging ?? false,
+    datapath: report?.datapath ?? null,
     last_switch: report?.last_switch ?? null,
     queues: [
       ...(report?.queues ?? []).map((queue, i) => dataQueue(queue, (good && positions?.[i]) || null, shown)),

@@ -63,6 +63,7 @@ export function deviceOf(over: Partial<DeviceState> = {}): DeviceState {
     start_ms: 4.5,
     held: false,
     logging: false,
+    datapath: "auto",
     last_switch: null,
     queues: [queueOf(), queueOf({ index: 1, type: "tx" })],
     ...over,

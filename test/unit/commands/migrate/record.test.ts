@@ -16,6 +16,7 @@ test.each([
   ["prepared", { held: true, queues: [relayed, control] }],
   ["logging", { held: true, logging: true, queues: [relayed] }],
   ["returning", { queues: [direct, relayed] }],
+  ["relayed", { datapath: "relay", queues: [relayed, control] }],
 ] as const)("phase %s", (phase, over) => {
   expect(migrationRecord(deviceOf(over)).phase).toBe(phase);
 });
@@ -57,6 +58,7 @@ describe("until when a ring stays relayed", () => {
 
   test("for a reason that is not its position", () => {
     expect(until({ held: true })).toBe("until vdpactl migrate cancel");
+    expect(until({ datapath: "relay" })).toBe("as the device is served with --datapath relay");
     expect(until({ logging: true })).toBe("while the front-end has it logged");
     const features = { device: ["MQ"], offered: [], negotiated: [] };
     expect(until({ features })).toContain("until the guest's driver resets the device");
