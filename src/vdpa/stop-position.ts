@@ -8,10 +8,10 @@ import { watchRing } from "./ring-watch.ts";
 const PATIENCE_MS = 400;
 
 /**
- * Looks at rings that are about to stop while the device still works on them. Of a packed transmit ring of chains what
- * is left in it afterwards does not tell where the last one ended; what is there before, and that a device which is
- * rung leaves it, does. What a device that completes out of order holds of a split ring is known from a moment on at
- * which it shows. Only where there is doubt does it take a moment.
+ * Looks at rings that are about to stop while the device still works on them. What is left in a packed ring of chains
+ * does not tell where the last one ended; what is there before does, and in a transmit ring, that a device which is rung
+ * leaves it. What a device that completes out of order holds of a split ring is known from a moment on at which it shows.
+ * Only where there is doubt does it take a moment.
  * @returns the vring base of a ring, to be asked for once the device no longer touches it
  */
 export function watchBeforeStop(
@@ -19,7 +19,7 @@ export function watchBeforeStop(
   memory: GuestMemory,
   traits: RingTraits,
 ): (ring: Ring) => number {
-  const watched = rings.filter(({ mode, index }) => mode === "direct" && (index % 2 === 1 || !traits.packed));
+  const watched = rings.filter(({ mode }) => mode === "direct");
   const watches = new Map(watched.map((ring) => [ring, watchRing(memory, ring.config, traits)]));
   waitUntil(() => {
     const doubtful = watched.filter((ring) => {
