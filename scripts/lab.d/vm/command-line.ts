@@ -21,7 +21,7 @@ function iommuArguments(kind: VmShape["iommu"]): string[] {
     case "intel":
       // 48 bits: DPDK's virtio-user maps its own process addresses, which need 47. eim: with it the guest's kernel ends
       // interrupts by an MSR; the write to the APIC's page got lost at times.
-      return ["-device", "intel-iommu,intremap=on,eim=on,caching-mode=on,aw-bits=48"];
+      return ["-device", "intel-iommu,intremap=on,caching-mode=on,aw-bits=48,eim=on"];
     case "virtio":
       return ["-device", "virtio-iommu-pci,bus=pcie.0,addr=0x7"];
     case "none":
