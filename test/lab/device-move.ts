@@ -1,26 +1,69 @@
 // A running QEMU guest moves from one NIC to another on the same wire and back, within one vdpactl: `migrate to`. It
-// is pinged meanwhile, and a transfer goes through it.
+// is pinged meanwhile, and a transfer goes through it. One of the moves is interrupted with Ctrl-C.
+import { ControlProxy } from "../support/daemon/control-proxy.ts";
 import { command } from "./harness/command.ts";
+import type { Device } from "./harness/device.ts";
 import { EchoStream } from "./harness/echo-stream.ts";
 import { Guest } from "./harness/guest.ts";
 import type { Lab } from "./harness/lab.ts";
 import { queueLines } from "./harness/move.ts";
 import { Peer } from "./harness/network.ts";
 import { describeGaps, Pinger } from "./harness/pinger.ts";
+import { Program } from "./harness/program.ts";
 import { scenario } from "./harness/scenario.ts";
-import { serve, vdpactlJson } from "./harness/vdpactl.ts";
+import { until } from "./harness/until.ts";
+import { serve, vdpactlJson, vdpactlPath } from "./harness/vdpactl.ts";
 
 const ADDRESS = "10.0.0.2";
 const PINGS = 4;
 const MOVES = 4;
+const INTERRUPTED = 2;
 
 /** What `migrate to` tells. */
 interface MoveRecord {
   from: string;
   to: string;
   gap_us: number;
-  queues: Array<{ index: number; base: number; mode: string }>;
+  queues: unknown[];
 }
+
+/** What `vdpactl stats` tells, as far as it is used. */
+interface Stats {
+  device: string;
+  queues: Array<{ type: string }>;
+}
+
+type Move = (daemon: Program, from: Device, to: Device) => Promise<MoveRecord>;
+
+const move: Move = async (_daemon, from, to) =>
+  (await vdpactlJson("migrate", "to", to.bdf, "--pci", from.bdf)) as MoveRecord;
+
+/** Interrupts `migrate to` once it has asked for the move, which goes on. What it would have told is found otherwise. */
+const interruptedMove =
+  (lab: Lab, name: (what: string) => string): Move =>
+  async (daemon, from, to) => {
+    const proxy = await ControlProxy.listen(`/run/vdpactl/${daemon.pid}.sock`);
+    const asked = proxy.keepBack("move");
+    const argv = ["migrate", "to", to.bdf, "--pci", from.bdf, "--runtime-dir", proxy.directory];
+    daemon.stderr.skip();
+    const client = new Program("interrupted", [vdpactlPath, ...argv]);
+    await Promise.race([asked, client.exited]);
+    client.signal("SIGINT");
+    lab.equal(name("exit code of a move that is interrupted"), await client.exited, 130);
+    lab.equal(
+      name("its last words"),
+      client.stderr.text.trim(),
+      "warning: the daemon goes on with the move: vdpactl stats shows where the guest is",
+    );
+    const arrived = new RegExp(`the guest is on ${to.bdf} after ([\\d.]+) ms`);
+    const [, ms] = await daemon.stderr.expect(arrived);
+    proxy.close();
+    return until("the guest to be shown on the other device", async () => {
+      const [{ device, queues }] = (await vdpactlJson("stats")) as [Stats];
+      const rings = queues.filter(({ type }) => type !== "control");
+      return device === to.bdf && { from: from.bdf, to: device, gap_us: 1000 * Number(ms), queues: rings };
+    });
+  };
 
 async function betweenDevices(lab: Lab, peer: Peer, packed: boolean): Promise<void> {
   const layout = packed ? "packed" : "split";
@@ -38,7 +81,8 @@ async function betweenDevices(lab: Lab, peer: Peer, packed: boolean): Promise<vo
   for (let i = 0; i < MOVES; i++) {
     const [from, to] = i % 2 === 0 ? devices : [devices[1], devices[0]];
     const began = Date.now();
-    const moved = (await vdpactlJson("migrate", "to", to.bdf, "--pci", from.bdf)) as MoveRecord;
+    const how = i === INTERRUPTED ? interruptedMove(lab, name) : move;
+    const moved = await how(daemon, from, to);
     const ended = Date.now();
     told.push(`${moved.from} ${moved.to} ${moved.queues.length}`);
     stood.push(moved.gap_us / 1000);
