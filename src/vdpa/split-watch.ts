@@ -55,8 +55,7 @@ export class SplitWatch implements RingWatch {
   }
 
   #index(ringGpa: bigint): number {
-    const [low, high] = this.memory.read(ringGpa + 2n, 2);
-    return low! | (high! << 8);
+    return this.memory.readU16(ringGpa + 2n);
   }
 
   /** Begins at what one look shows. */
@@ -104,6 +103,7 @@ export class SplitWatch implements RingWatch {
 
   #setHead(index: number, head: number): void {
     const at = this.vring.driverGpa + BigInt(4 + 2 * (index & (this.vring.size - 1)));
-    this.memory.writeU16(at, head);
+    // In order, which is nearly always, it is there already.
+    if (this.memory.readU16(at) !== head) this.memory.writeU16(at, head);
   }
 }
