@@ -20,6 +20,8 @@ export class SplitWatch implements RingWatch {
   /** Heads that the device holds, in the order in which they were made available; undefined while that is not known. */
   #held: Set<number> | undefined;
   #at: Indices = { avail: 0, used: 0 };
+  /** Whether the last look told so. */
+  #certain = false;
   readonly broken = false;
 
   constructor(
@@ -30,14 +32,12 @@ export class SplitWatch implements RingWatch {
 
   look(): boolean {
     const now = this.#indices();
-    if (!now) return false;
-    // With IN_ORDER one used element stands for a batch, and the indices tell all.
-    if (this.#held && !this.traits.inOrder && this.#follow(this.#held, now)) return true;
-    return this.#begin();
+    this.#certain = now !== undefined && (this.#goOn(now) || this.#begin());
+    return this.#certain;
   }
 
   leave(): number | undefined {
-    if (!this.#held) return undefined;
+    if (!this.#held || !this.#certain) return undefined;
     const { used } = this.#at;
     let index = used;
     for (const head of this.#held) this.#setHead(index++, head);
@@ -56,6 +56,11 @@ export class SplitWatch implements RingWatch {
 
   #index(ringGpa: bigint): number {
     return this.memory.readU16(ringGpa + 2n);
+  }
+
+  /** Goes on from the last look. With IN_ORDER one used element stands for a batch, and the indices tell all. */
+  #goOn(now: Indices): boolean {
+    return this.#held !== undefined && !this.traits.inOrder && this.#follow(this.#held, now);
   }
 
   /** Begins at what one look shows. */

@@ -31,8 +31,10 @@ export async function boot(plan: Boot): Promise<Outcome> {
     const { outcome, lost } = await once(plan);
     if (lost === undefined) return outcome;
     const words = `QEMU lost the end of an interrupt (${lost}), which is none of the scenario's doing`;
-    plan.print(left === 0 ? `  FAIL  ${words}` : `        ${words}: the VM begins again`);
-    if (left === 0) return { ...outcome, failed: outcome.failed + 1 };
+    // What failed before has failed.
+    const over = left === 0 || outcome.failed > 0;
+    plan.print(over ? `  FAIL  ${words}` : `        ${words}: the VM begins again`);
+    if (over) return { ...outcome, failed: outcome.failed + 1 };
   }
 }
 

@@ -129,6 +129,26 @@ test("more than half a ring between two looks is not followed, as slots may have
   expect(watch.leave()).toBeUndefined();
 });
 
+test("where the last look could not tell, what an earlier one showed is not given for it", () => {
+  const ring = new SplitRingModel(8);
+  let busy = false;
+  let index = 0;
+  const readU16 = ring.memory.readU16.bind(ring.memory);
+  // A driver that makes entries available faster than its index can be read twice.
+  ring.memory.readU16 = (gpa) => (busy && gpa === AVAIL + 2n ? index++ & 0xffff : readU16(gpa));
+  const watch = ring.watch();
+  ring.offer(0, 1, 2);
+  expect(watch.look()).toBe(true);
+  ring.use(1);
+  busy = true;
+  expect(watch.look()).toBe(false);
+  expect(watch.leave()).toBeUndefined();
+  busy = false;
+  expect(watch.look()).toBe(true);
+  expect(watch.leave()).toBe(ring.usedIndex);
+  expect(ring.available).toEqual([0, 2]);
+});
+
 test("a head that the device can not have is followed no further", () => {
   for (const wrong of [7, 9, 65_536]) {
     const ring = new SplitRingModel(8);
