@@ -11,7 +11,7 @@ const PATIENCE_MS = 1000;
 /**
  * Returns at a moment at which all these direct rings show their position for certain, so that each can go on
  * elsewhere. Where they do not at once, their doorbells are cut, and rung between the looks, so that the device does
- * not outrun them. A packed receive ring that shows nothing to the contrary passes for one used in order.
+ * not outrun them and the guest's traffic, which alone shows it, goes on. A packed receive ring that shows nothing to the contrary passes for one used in order.
  * @returns the vring base of a ring, to be asked for once the device no longer touches it
  * @throws OperatorError when that takes too long; the rings go on as before
  */
@@ -26,6 +26,7 @@ export function awaitPosition(
     const found = recover(memory, ring.config, traits);
     if (found.kind !== "recovered") return found.reason;
     // One look shows what is likely; the watch knows better.
+    if (watches.get(ring.index)?.broken) return "the device was seen to complete its entries out of order";
     return "the order in which the device completes its entries does not show";
   };
   const baseOf = (ring: Ring): number => {
@@ -35,8 +36,9 @@ export function awaitPosition(
   };
   const allCertain = () => {
     const doubtful = rings.filter((ring) => doubt(ring) !== undefined);
-    for (const ring of doubtful) ring.kick();
-    return doubtful.length === 0;
+    if (doubtful.length === 0) return true;
+    for (const ring of rings) ring.kick();
+    return false;
   };
   if (!traits.packed && rings.every((ring) => doubt(ring) === undefined)) return baseOf;
   for (const ring of rings) ring.cut();

@@ -15,6 +15,12 @@ const QUIET_MS = 250;
 /** Far longer than a device takes to write the used descriptors of a batch. */
 const BATCH_MS = 250;
 
+interface SeenPlace {
+  readonly place: Place;
+  /** Milliseconds. */
+  readonly since: number;
+}
+
 const nextLap = ({ position, wrap }: Place): Place => ({ position, wrap: 1 - wrap });
 
 /**
@@ -33,9 +39,11 @@ export class PackedWatch implements RingWatch {
   /** Chains that the last look saw available from there on, by first position. */
   readonly #seen = new Map<number, Chain & { wrap: number }>();
   /** The last used descriptor behind which it is not clear what stands, and when that was first seen. */
-  #doubtful: { readonly position: number; readonly since: number } | undefined;
+  #doubtful: SeenPlace | undefined;
+  /** The same, as the look before this one left it. */
+  #doubtfulBefore: SeenPlace | undefined;
   /** A place at which the device used nothing, but something behind it, and when that was first seen. */
-  #passed: { readonly place: Place; readonly since: number } | undefined;
+  #passed: SeenPlace | undefined;
   #inOrder = 0;
   #broken = false;
   #certain = false;
@@ -68,6 +76,8 @@ export class PackedWatch implements RingWatch {
 
   /** Looks again; whether there is a `base` now. */
   look(): boolean {
+    this.#doubtfulBefore = this.#doubtful;
+    this.#doubtful = undefined;
     const image = PackedRingImage.of(this.memory, this.vring);
     if (!image) {
       this.#certain = false;
@@ -80,14 +90,14 @@ export class PackedWatch implements RingWatch {
       if (this.#passed?.place !== this.#next) this.#passed = { place: this.#next, since: this.now() };
       if (this.now() - this.#passed.since < BATCH_MS) return false;
       // What was used had other lengths than it seemed, so that it was used out of order.
-      this.#broken = true;
+      if (this.#reached) this.#broken = true;
       this.#next = undefined;
     }
     if (!this.#next || !this.#reached || this.#isLapped(image, this.#next)) this.#find(image);
     const ids = this.#next ? this.#note(image, this.#next) : new Set<number>();
     const held = this.#next ? this.#seen.size : 0;
-    // A chain that was used out of order leaves its id to a newer one.
-    if (ids.size < held) this.#broken = true;
+    // A chain that was used out of order leaves its id to a newer one, and so does one of which only the rest is left.
+    if (ids.size < held && this.#reached) this.#broken = true;
     // What is available only in part is no chain, so that this is not where one begins.
     const torn = this.#next !== undefined && held === 0 && image.isAvailable(this.#next);
     if (!this.#next || !this.#reached || torn || ids.size < held) this.#certain = false;
@@ -117,6 +127,8 @@ export class PackedWatch implements RingWatch {
 
   /** Whether the device used something behind a place where it used nothing. */
   #isPassed(image: PackedRingImage, next: Place): boolean {
+    // It did use what the driver has made available for the lap after.
+    if (image.isAvailable(nextLap(next))) return false;
     const last = image.lastUsed();
     if (!last) return false;
     // What is left of the lap before lies from the place on, what is used of the one after it before.
@@ -209,12 +221,12 @@ export class PackedWatch implements RingWatch {
     return this.#hasStayed(last, QUIET_MS);
   }
 
-  /** Whether this has been the last used descriptor for so long. */
-  #hasStayed({ position }: Place, ms: number): boolean {
-    const at = this.now();
-    if (this.#doubtful?.position === position) return at - this.#doubtful.since >= ms;
-    this.#doubtful = { position, since: at };
-    return false;
+  /** Whether this has been the last used descriptor at all looks for so long. */
+  #hasStayed(place: Place, ms: number): boolean {
+    const before = this.#doubtfulBefore;
+    const isSame = before?.place.position === place.position && before.place.wrap === place.wrap;
+    this.#doubtful = isSame ? before : { place, since: this.now() };
+    return this.now() - this.#doubtful.since >= ms;
   }
 
   /** Remembers the chains that are available from a place on; their buffer ids. */

@@ -10,8 +10,8 @@ afterEach(() => {
   for (const step of cleanup.splice(0).reverse()) step();
 });
 
-/** Waits for a ring to which `onKick` happens when it is kicked; what it heard meanwhile. */
-function waitFor(model: PackedRingModel, onKick: () => void) {
+/** A ring to which `onKick` happens when it is kicked; what it heard. */
+function ringOf(model: PackedRingModel, onKick: () => void) {
   cleanup.push(() => model.close());
   const heard: string[] = [];
   const ring = {
@@ -22,6 +22,12 @@ function waitFor(model: PackedRingModel, onKick: () => void) {
     connect: () => heard.push("connect"),
     position: () => "what the ring shows",
   } as unknown as Ring;
+  return { heard, ring };
+}
+
+/** Waits for a ring to which `onKick` happens when it is kicked. */
+function waitFor(model: PackedRingModel, onKick: () => void) {
+  const { heard, ring } = ringOf(model, onKick);
   return { heard, run: () => awaitPosition([ring], model.memory, model.traits)(ring) as unknown };
 }
 
@@ -51,7 +57,7 @@ test("a receive ring that is seen to be used out of order is refused, and goes o
   const { heard, run } = waitFor(model, () => {
     if (model.held.length > 6) for (let i = 5; i < 14; i++) model.use(1, 18 - i);
   });
-  expect(run).toThrow(/queue 0 can not be relayed from where it is/);
+  expect(run).toThrow("queue 0 can not be relayed from where it is: the device was seen to complete its");
   expect(heard).toEqual(["cut", "connect"]);
 });
 
@@ -81,4 +87,16 @@ test("a transmit ring that the device leaves as it is is refused, and goes on", 
   const { heard, run } = waitFor(busyTransmitRing(), () => {});
   expect(run).toThrow(/queue 1 can not be relayed from where it is/);
   expect(heard).toEqual(["cut", "connect"]);
+});
+
+test("a ring that is certain is rung while another is waited for: what the guest sends brings that one's traffic", () => {
+  const receive = receiveRing();
+  const transmit = new PackedRingModel(1, {}, receive.memory);
+  const rings = [
+    ringOf(receive, () => {}).ring,
+    ringOf(transmit, () => receive.held.length > 0 && receive.use()).ring,
+  ];
+  const baseOf = awaitPosition(rings, receive.memory, receive.traits);
+  expect(baseOf(rings[0]!)).toBe(receive.base);
+  expect(baseOf(rings[1]!)).toBe(transmit.base);
 });

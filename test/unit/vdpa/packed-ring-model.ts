@@ -3,7 +3,8 @@ import { GuestMemory } from "../../../src/memory/guest-memory.ts";
 import { CollectedLog } from "../memory/collected-log.ts";
 import { FakeDma } from "../memory/fake-dma.ts";
 
-const GPA = 0x1000n;
+/** Where rings begin in memory, by index: 128 descriptors fit into each place. */
+const gpaOf = (index: 0 | 1) => 0x1000n + 0x800n * BigInt(index);
 const NEXT = 1;
 const AVAIL = 0x80;
 const USED = 0x8000;
@@ -13,9 +14,16 @@ interface Chain {
   readonly length: number;
 }
 
+function newMemory(): GuestMemory {
+  const memory = new GuestMemory(new FakeDma(), { log: new CollectedLog() });
+  const fd = memfd("guest", 8192);
+  memory.replaceAll([{ description: { gpa: 0n, size: 8192n, uva: 0n, mmapOffset: 0n }, fd }]);
+  closeFd(fd);
+  return memory;
+}
+
 /** A packed ring in guest memory, its driver and its device. */
 export class PackedRingModel {
-  readonly memory = new GuestMemory(new FakeDma(), { log: new CollectedLog() });
   readonly traits;
   readonly vring;
   /** Where the next chain is made available, and where the next used descriptor goes. */
@@ -24,15 +32,17 @@ export class PackedRingModel {
   /** What the device holds, in the driver's order. */
   readonly held: Chain[] = [];
 
-  constructor(index: 0 | 1, { size = 32, inOrder = false } = {}) {
-    const fd = memfd("guest", 8192);
-    this.memory.replaceAll([{ description: { gpa: 0n, size: 8192n, uva: 0n, mmapOffset: 0n }, fd }]);
-    closeFd(fd);
+  /** @param memory that of another ring, where both are one guest's */
+  constructor(
+    index: 0 | 1,
+    { size = 32, inOrder = false } = {},
+    readonly memory = newMemory(),
+  ) {
     this.traits = { packed: true, eventIdx: false, indirect: false, inOrder };
     this.vring = {
       index,
       size,
-      descGpa: GPA,
+      descGpa: gpaOf(index),
       driverGpa: 0n,
       deviceGpa: 64n,
       base: 0x8000_8000,
@@ -88,7 +98,7 @@ export class PackedRingModel {
   }
 
   #put({ position }: { position: number }, id: number, flags: number): void {
-    const at = GPA + BigInt(16 * position);
+    const at = this.vring.descGpa + BigInt(16 * position);
     this.memory.writeU16(at + 8n, 64);
     this.memory.writeU16(at + 12n, id);
     this.memory.writeU16(at + 14n, flags);
