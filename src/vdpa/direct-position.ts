@@ -37,9 +37,9 @@ export function recover(memory: GuestMemory, vring: VringConfig, traits: RingTra
   if (!traits.packed) return recoverSplit(memory, ring);
   const found = recoverPacked(memory, ring);
   if (found.kind === "recovered" || vring.index % 2 === 1) return found;
-  // Receive buffers of one descriptor each, which is what drivers post, leave no doubt where a chain ended.
-  const single = recoverPacked(memory, ring, true);
-  return single.kind === "recovered" ? single : found;
+  // Drivers make all receive buffers alike, which leaves little doubt where a chain ended.
+  const alike = recoverPacked(memory, ring, true);
+  return alike.kind === "recovered" ? alike : found;
 }
 
 /**

@@ -1,6 +1,6 @@
 import type { GuestMemory } from "../memory/guest-memory.ts";
+import { type Chain, PackedRingImage, type Place } from "../relay/packed-ring-image.ts";
 import type { RingTraits } from "./direct-position.ts";
-import { type Chain, PackedRingImage, type Place } from "./packed-ring-image.ts";
 import { packedBase } from "./ring-base.ts";
 import type { RingWatch } from "./ring-watch.ts";
 import type { VringConfig } from "./vdpa-device.ts";
@@ -117,8 +117,8 @@ export class PackedWatch implements RingWatch {
     if (image.isAvailable(next) || image.isUsed(next)) {
       if (last) return !image.isUsed(last) && !image.isAvailable(nextLap(last));
       // A ring that was new, or full: what stands behind its chains is new still, or there is nothing behind them.
-      const behind = image.behindChains(next);
-      return behind !== undefined && !image.isUntouched(behind.position);
+      const { end, descriptors } = image.chainsFrom(next);
+      return descriptors < image.size && !image.isUntouched(end.position);
     }
     // Nothing was made available there in this lap, as far as one can see.
     if (this.#seen.has(next.position) || image.isAvailable(nextLap(next))) return true;
@@ -174,9 +174,9 @@ export class PackedWatch implements RingWatch {
     this.#certain = false;
     if (!last) {
       this.#next = image.fullFrom();
-      // What seems the oldest chain may be the rest of one that was used, but for receive buffers, whose chains drivers
-      // make all alike.
-      this.#reached = this.#isReceive && image.isAllSingle;
+      // What seems the oldest chain may be the rest of one that was used, or of a batch; but for receive buffers, whose
+      // chains drivers make all alike.
+      this.#reached = this.#isReceive && image.isAllSingle && !this.traits.inOrder;
       return;
     }
     const behind = image.after(last, 1);
@@ -233,13 +233,10 @@ export class PackedWatch implements RingWatch {
   #note(image: PackedRingImage, from: Place): Set<number> {
     this.#seen.clear();
     const ids = new Set<number>();
-    let descriptors = 0;
-    for (let at = from; descriptors < image.size; ) {
-      const chain = image.chainAt(at);
-      if (!chain) break;
+    let at = from;
+    for (const chain of image.chainsFrom(from).chains) {
       this.#seen.set(at.position, { ...chain, wrap: at.wrap });
       ids.add(chain.id);
-      descriptors += chain.length;
       at = image.after(at, chain.length);
     }
     return ids;

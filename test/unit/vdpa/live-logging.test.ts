@@ -120,8 +120,22 @@ for (const relayThreads of [0, 1]) {
       log.close();
     });
 
-    test("where a ring's position does not show, logging is refused and the ring runs on as it was", () => {
+    test("packed rings of chains that are idle show their position, and are logged", () => {
       const stage = stageOf({ packed: true, layouts: ["chain"] });
+      stage.start();
+      expect(stage.pass(100)).toEqual({ lost: 0, duplicates: 0 });
+      const pages = newLog();
+      const log = stage.logTo(pages);
+      expect(modes(stage)).toEqual(["relay", "relay"]);
+      expect(stage.pass(300)).toEqual({ lost: 0, duplicates: 0 });
+      expect(stage.foreign).toEqual([]);
+      stage.device.setLogging(undefined);
+      log.close();
+    });
+
+    test("where a ring's position does not show, logging is refused and the ring runs on as it was", () => {
+      // Receive buffers that differ, as no driver posts them.
+      const stage = stageOf({ packed: true, layouts: ["chain", "single"] });
       stage.start();
       expect(stage.pass(100)).toEqual({ lost: 0, duplicates: 0 });
       const pages = newLog();

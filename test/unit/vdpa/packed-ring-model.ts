@@ -52,14 +52,20 @@ export class PackedRingModel {
     };
   }
 
-  /** The driver makes a chain available. */
-  offer(id: number, length = 1): void {
+  /** The driver makes a chain available, whose first descriptor it writes last. */
+  offer(id: number, length = 1, beforeTheFirst = () => {}): void {
+    const first = { ...this.avail };
     for (let i = 0; i < length; i++) {
-      const lap = this.avail.wrap ? AVAIL : USED;
-      this.#put(this.avail, id, lap | (i < length - 1 ? NEXT : 0));
+      if (i > 0) this.#offerOne(this.avail, id, i < length - 1);
       this.#step(this.avail, 1);
     }
+    beforeTheFirst();
+    this.#offerOne(first, id, length > 1);
     this.held.push({ id, length });
+  }
+
+  #offerOne(place: { position: number; wrap: number }, id: number, hasNext: boolean): void {
+    this.#put(place, id, (place.wrap ? AVAIL : USED) | (hasNext ? NEXT : 0));
   }
 
   /** The device uses chains, the oldest first or the one with this id. */
@@ -85,6 +91,18 @@ export class PackedRingModel {
     }
     beforeTheFirst();
     this.#put(first, first.id, first.wrap ? AVAIL | USED : 0);
+  }
+
+  /** With IN_ORDER: the device uses its oldest chains by one used descriptor, which names the last of them. */
+  useAsOne(count: number): void {
+    const chains = this.held.splice(0, count);
+    const named = chains.at(-1);
+    if (!named) return;
+    this.#put(this.used, named.id, this.used.wrap ? AVAIL | USED : 0);
+    this.#step(
+      this.used,
+      chains.reduce((sum, { length }) => sum + length, 0),
+    );
   }
 
   /** The device's position as a vring base. */

@@ -1,7 +1,6 @@
 import type { GuestMemory } from "../memory/guest-memory.ts";
-import { DESC_INDIRECT, DESC_NEXT, DESC_SIZE, isAvail, isUsed } from "../relay/ring-format.ts";
-import { readSettled } from "../relay/settled-read.ts";
-import type { VringConfig } from "./vdpa-device.ts";
+import { DESC_INDIRECT, DESC_NEXT, DESC_SIZE, isAvail, isUsed } from "./ring-format.ts";
+import { readSettled } from "./settled-read.ts";
 
 /** A place in a packed ring, with the wrap counter of the lap in which it is meant. */
 export interface Place {
@@ -29,7 +28,10 @@ export class PackedRingImage {
   }
 
   /** Undefined where the ring changes faster than it can be read. */
-  static of(memory: GuestMemory, { size, descGpa }: VringConfig): PackedRingImage | undefined {
+  static of(
+    memory: GuestMemory,
+    { size, descGpa }: { size: number; descGpa: bigint },
+  ): PackedRingImage | undefined {
     const bytes = readSettled(memory, descGpa, DESC_SIZE * size);
     return bytes && new PackedRingImage(size, bytes);
   }
@@ -38,16 +40,16 @@ export class PackedRingImage {
     return this.#view.getUint16(DESC_SIZE * at + 12, true);
   }
 
-  #flags(at: number): number {
+  flags(at: number): number {
     return this.#view.getUint16(DESC_SIZE * at + 14, true);
   }
 
   isUsed({ position, wrap }: Place): boolean {
-    return isUsed(this.#flags(position), wrap);
+    return isUsed(this.flags(position), wrap);
   }
 
   isAvailable({ position, wrap }: Place): boolean {
-    return isAvail(this.#flags(position), wrap);
+    return isAvail(this.flags(position), wrap);
   }
 
   after({ position, wrap }: Place, descriptors: number): Place {
@@ -60,29 +62,35 @@ export class PackedRingImage {
     let at = start;
     for (let length = 1; length <= this.size; length++) {
       if (!this.isAvailable(at)) return undefined;
-      const flags = this.#flags(at.position);
+      const flags = this.flags(at.position);
       if ((flags & DESC_INDIRECT) !== 0 || !(flags & DESC_NEXT)) return { id: this.id(at.position), length };
       at = this.after(at, 1);
     }
     return undefined;
   }
 
-  /** The place behind all chains that are available one after the other; undefined where they fill the ring. */
-  behindChains(start: Place): Place | undefined {
-    let at = start;
-    for (let descriptors = 0; descriptors < this.size; ) {
-      const chain = this.chainAt(at);
-      if (!chain) return at;
+  /**
+   * The chains that are available one after the other, up to as many as fill the ring, and the place behind them, which
+   * may be one where a chain begins that is not available to its end.
+   */
+  chainsFrom(start: Place): { readonly chains: Chain[]; readonly end: Place; readonly descriptors: number } {
+    const chains: Chain[] = [];
+    let descriptors = 0;
+    let end = start;
+    while (descriptors < this.size) {
+      const chain = this.chainAt(end);
+      if (!chain) break;
+      chains.push(chain);
       descriptors += chain.length;
-      at = this.after(at, chain.length);
+      end = this.after(end, chain.length);
     }
-    return undefined;
+    return { chains, end, descriptors };
   }
 
   /** Whether no descriptor has a successor in the ring. */
   get isAllSingle(): boolean {
     for (let at = 0; at < this.size; at++) {
-      const flags = this.#flags(at);
+      const flags = this.flags(at);
       if ((flags & DESC_NEXT) !== 0 && (flags & DESC_INDIRECT) === 0) return false;
     }
     return true;
@@ -92,6 +100,15 @@ export class PackedRingImage {
   hasRestBefore({ position, wrap }: Place): boolean {
     for (let at = 0; at < position; at++) if (this.isAvailable({ position: at, wrap })) return true;
     return false;
+  }
+
+  /**
+   * Whether the driver is about to make a chain available in a used descriptor's place: it has written the one behind,
+   * and writes the first of a chain last.
+   */
+  isBeingTaken(used: Place): boolean {
+    const { position, wrap } = this.after(used, 1);
+    return this.isAvailable({ position, wrap: 1 - wrap });
   }
 
   /** Never written to by anybody. */
@@ -105,7 +122,7 @@ export class PackedRingImage {
       let first = -1;
       let last = -1;
       for (let at = 0; at < this.size; at++) {
-        if (!isUsed(this.#flags(at), wrap)) continue;
+        if (!isUsed(this.flags(at), wrap)) continue;
         if (first < 0) first = at;
         last = at;
       }
@@ -119,10 +136,10 @@ export class PackedRingImage {
 
   /** Where a ring begins in which every descriptor is available; undefined when not all are. */
   fullFrom(): Place | undefined {
-    const first = isAvail(this.#flags(0), 1) ? 1 : 0;
+    const first = isAvail(this.flags(0), 1) ? 1 : 0;
     let change = 0;
-    while (change < this.size && isAvail(this.#flags(change), first)) change++;
-    for (let at = change; at < this.size; at++) if (!isAvail(this.#flags(at), 1 - first)) return undefined;
+    while (change < this.size && isAvail(this.flags(change), first)) change++;
+    for (let at = change; at < this.size; at++) if (!isAvail(this.flags(at), 1 - first)) return undefined;
     return change === this.size ? { position: 0, wrap: first } : { position: change, wrap: 1 - first };
   }
 }
