@@ -18,12 +18,11 @@ import { CollectedLog } from "../support/virtio-driver/collected-log.ts";
 import { idealRuns } from "./relay-c.ts";
 import { DpdkRelay } from "./relay-dpdk.ts";
 import { packedRun } from "./relay-packed.ts";
-import { roundTrips } from "./relay-round-trip.ts";
 import { BATCH, median, type Timing } from "./relay-setup.ts";
 import { splitRun } from "./relay-split.ts";
+import { measureTrips } from "./relay-trips.ts";
 
 const ROUNDS = 15;
-const TRIP_ROUNDS = 60;
 
 async function measure(directory: string) {
   let dpdk: DpdkRelay | undefined;
@@ -58,29 +57,14 @@ async function measure(directory: string) {
   }
 }
 
-/** Medians in microseconds, and of the ratios within a round. */
-function measureTrips(directory: string, packed: boolean, batch: number) {
-  console.error(`round trips of ${batch}, ${packed ? "packed" : "split"}: ${TRIP_ROUNDS} rounds`);
-  const trips = roundTrips(directory, packed);
-  const round = () => ({ ours: trips.ours(batch), c: trips.c(batch), unguarded: trips.unguardedC(batch) });
-  for (let warm = 0; warm < 5; warm++) round();
-  const rounds = Array.from({ length: TRIP_ROUNDS }, round);
-  return {
-    ours: median(rounds.map((r) => r.ours)),
-    c: median(rounds.map((r) => r.c)),
-    ratio: median(rounds.map((r) => r.ours / r.c)),
-    unguarded: median(rounds.map((r) => r.ours / r.unguarded)),
-  };
-}
-
 const directory = mkdtempSync(join(tmpdir(), "relay-bench-"));
 try {
+  const one = await measureTrips(directory, false, 1);
+  const many = await measureTrips(directory, false, BATCH);
+  const packedOne = await measureTrips(directory, true, 1);
+  const packedMany = await measureTrips(directory, true, BATCH);
   // As the thread that relays does before its first ring.
   warmUpRelays(new CollectedLog());
-  const one = measureTrips(directory, false, 1);
-  const many = measureTrips(directory, false, BATCH);
-  const packedOne = measureTrips(directory, true, 1);
-  const packedMany = measureTrips(directory, true, BATCH);
   const { rounds, missing, version } = await measure(directory);
   const of = (pick: (round: (typeof rounds)[number]) => number) => median(rounds.map(pick));
   const withDpdk = missing === undefined;
