@@ -60,7 +60,8 @@ function behindSeveral(
 ): Behind | undefined {
   if (!rest || others.some(({ length }) => length !== rest.length + 1)) return undefined;
   // There is a rest between two used descriptors.
-  if (last.position > 0 && image.isUsed({ ...last, position: last.position - 1 })) return undefined;
+  const before = image.before(last);
+  if (image.isUsed(before) && !image.isUntouched(before.position)) return undefined;
   const named = [rest, ...others].findIndex(({ id }) => id === image.id(last.position));
   if (named < 0 || (named > 0 && !inOrder)) return undefined;
   return { place: image.after(last, (named + 1) * (rest.length + 1)), unsure: false };

@@ -1,7 +1,7 @@
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { behindAlike } from "./packed-alike.ts";
 import { PackedRingImage, type Place } from "./packed-ring-image.ts";
-import { notRecoverable, type Recovery } from "./recovery.ts";
+import { MOVING, notRecoverable, type Recovery } from "./recovery.ts";
 import type { GuestRing } from "./relay.ts";
 import { DESC_NEXT } from "./ring-format.ts";
 
@@ -17,7 +17,7 @@ import { DESC_NEXT } from "./ring-format.ts";
  */
 export function recoverPacked(memory: GuestMemory, ring: GuestRing, alike = false): Recovery {
   const image = PackedRingImage.of(memory, ring);
-  if (!image) return notRecoverable("the ring changes faster than it can be read");
+  if (!image) return MOVING;
   const last = image.lastUsed();
   if (!last && !alike) {
     return notRecoverable(

@@ -14,6 +14,8 @@ export interface Chain {
   readonly id: number;
   /** Descriptors of the ring. */
   readonly length: number;
+  /** Low half of the first descriptor's address. */
+  readonly address: number;
 }
 
 /** A copy of a packed ring's descriptors, as they stood at one moment. */
@@ -57,13 +59,22 @@ export class PackedRingImage {
     return next < this.size ? { position: next, wrap } : { position: next - this.size, wrap: 1 - wrap };
   }
 
+  before({ position, wrap }: Place): Place {
+    return position > 0 ? { position: position - 1, wrap } : { position: this.size - 1, wrap: 1 - wrap };
+  }
+
   /** The chain that is available at a place; undefined where none is, or not to its end. */
   chainAt(start: Place): Chain | undefined {
     let at = start;
     for (let length = 1; length <= this.size; length++) {
       if (!this.isAvailable(at)) return undefined;
       const flags = this.flags(at.position);
-      if ((flags & DESC_INDIRECT) !== 0 || !(flags & DESC_NEXT)) return { id: this.id(at.position), length };
+      if ((flags & DESC_INDIRECT) !== 0 || !(flags & DESC_NEXT))
+        return {
+          id: this.id(at.position),
+          length,
+          address: this.#view.getUint32(DESC_SIZE * start.position, true),
+        };
       at = this.after(at, 1);
     }
     return undefined;

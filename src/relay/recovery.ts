@@ -21,16 +21,27 @@ export type Recovery =
       readonly reason: string;
       /** The ring is no ring, and will not become one by what its device does. */
       readonly malformed: boolean;
+      /** The ring changed faster than it could be read. */
+      readonly moving: boolean;
     };
 
 export const notRecoverable = (reason: string): Recovery => ({
   kind: "not-recoverable",
   reason,
   malformed: false,
+  moving: false,
 });
+
+export const MOVING: Recovery = {
+  kind: "not-recoverable",
+  reason: "the ring changes faster than it can be read",
+  malformed: false,
+  moving: true,
+};
 
 export const malformed = (reason: string): Recovery => ({
   kind: "not-recoverable",
   reason,
   malformed: true,
+  moving: false,
 });

@@ -7,6 +7,8 @@ import { watchRing } from "./ring-watch.ts";
 
 /** How long to wait for what rings do not show at once. */
 const PATIENCE_MS = 1000;
+/** Far longer than a driver is in the middle of making a chain available. */
+const MOMENT_MS = 100;
 
 /**
  * Returns at a moment at which all these direct rings show their position for certain, so that each can go on
@@ -43,15 +45,17 @@ export function awaitPosition(
   if (!traits.packed && rings.every((ring) => doubt(ring) === undefined)) return baseOf;
   for (const ring of rings) ring.cut();
   if (waitUntil(allCertain, PATIENCE_MS)) return baseOf;
-  // A receive ring without traffic never shows its order. Refusing would end the guest, as QEMU aborts when logging is
-  // refused; network devices fill receive buffers in order, and the ring's warning says that it is taken for granted.
-  const idleReceive = (ring: Ring) =>
-    traits.packed &&
-    ring.index % 2 === 0 &&
-    watches.get(ring.index)?.broken === false &&
-    recover(memory, ring.config, traits).kind === "recovered";
-  if (rings.every((ring) => doubt(ring) === undefined || idleReceive(ring))) return baseOf;
-  const doubtful = rings.find((ring) => doubt(ring) !== undefined && !idleReceive(ring));
+  // A receive ring without traffic never shows its order, nor does one that is filled faster than it can be read.
+  // Refusing would end the guest, as QEMU aborts when logging is refused; network devices fill receive buffers in order,
+  // and the ring's warning says that it is taken for granted.
+  const maySeemOrdered = (ring: Ring) => {
+    if (!traits.packed || ring.index % 2 !== 0 || watches.get(ring.index)?.broken !== false) return false;
+    const found = recover(memory, ring.config, traits);
+    return found.kind === "recovered" || found.moving;
+  };
+  const mayGoOn = () => rings.every((ring) => doubt(ring) === undefined || maySeemOrdered(ring));
+  if (waitUntil(mayGoOn, MOMENT_MS)) return baseOf;
+  const doubtful = rings.find((ring) => doubt(ring) !== undefined && !maySeemOrdered(ring));
   const why = doubtful && doubt(doubtful);
   for (const ring of rings) ring.connect();
   throw new OperatorError(`queue ${doubtful?.index ?? "?"} can not be relayed from where it is`, {

@@ -6,7 +6,7 @@ import type { RingWatch } from "./ring-watch.ts";
 import type { VringConfig } from "./vdpa-device.ts";
 
 /** Completions in a row that show a device to complete in order. */
-const ENOUGH = 8;
+const ENOUGH = 16;
 
 /** Far longer than a driver takes from the first byte of a chain to the last. */
 const REWRITTEN_MS = 50;
@@ -160,11 +160,33 @@ export class PackedWatch implements RingWatch {
         return at;
       }
       if (!this.traits.inOrder) {
-        this.#broken = true;
+        if (this.#standsAsSeen(image)) this.#broken = true;
+        this.#inOrder = 0;
         return undefined;
       }
     }
     return undefined;
+  }
+
+  /**
+   * Whether the chains behind the last used one are those of the last look. If not, the ring went round between the
+   * looks, and what was used where it was not expected shows nothing.
+   */
+  #standsAsSeen(image: PackedRingImage): boolean {
+    const last = image.lastUsed();
+    if (!last) return false;
+    let at = image.after(last, 1);
+    let stand = 0;
+    for (let i = 0; i < image.size; i++) {
+      const seen = this.#seen.get(at.position);
+      if (seen?.wrap === at.wrap) {
+        const now = image.chainAt(at);
+        if (now?.id !== seen.id || now.length !== seen.length || now.address !== seen.address) return false;
+        stand++;
+      }
+      at = image.after(at, 1);
+    }
+    return stand > 0;
   }
 
   /** Begins anew at what one look shows. */

@@ -31,10 +31,10 @@ function waitFor(model: PackedRingModel, onKick: () => void) {
   return { heard, run: () => awaitPosition([ring], model.memory, model.traits)(ring) as unknown };
 }
 
-/** A receive ring with 20 of 32 buffers available, 5 of them used. */
+/** A receive ring with 30 of 32 buffers available, 5 of them used. */
 function receiveRing(): PackedRingModel {
   const model = new PackedRingModel(0);
-  for (let i = 0; i < 20; i++) model.offer(i);
+  for (let i = 0; i < 30; i++) model.offer(i);
   model.use(5);
   return model;
 }
@@ -47,15 +47,43 @@ test("a receive ring without traffic passes for one used in order: a refusal wou
 
 test("a receive ring on which traffic shows the order passes at once when it has shown", () => {
   const model = receiveRing();
-  const { heard, run } = waitFor(model, () => model.held.length > 6 && model.use(9));
+  const { heard, run } = waitFor(model, () => model.held.length > 8 && model.use(17));
   expect(run()).toBe(model.base);
   expect(heard).toEqual(["cut"]);
+});
+
+/** Memory of a ring on which something happens whenever it is read. */
+function neverStill(model: PackedRingModel) {
+  let id = 30;
+  return Object.assign(Object.create(model.memory), {
+    read(gpa: bigint, length: number): Uint8Array {
+      model.use();
+      model.offer(id++ % 32);
+      return model.memory.read(gpa, length);
+    },
+  }) as typeof model.memory;
+}
+
+test("a receive ring that is filled faster than it can be read passes like one without traffic", () => {
+  const model = receiveRing();
+  const { heard, ring } = ringOf(model, () => {});
+  const baseOf = awaitPosition([ring], neverStill(model), model.traits);
+  expect(heard).toEqual(["cut"]);
+  expect(baseOf(ring) as unknown).toBe("what the ring shows");
+});
+
+test("a transmit ring that moves so fast is refused: nobody but us rings its device", () => {
+  const model = new PackedRingModel(1);
+  for (let i = 0; i < 30; i++) model.offer(i);
+  const { heard, ring } = ringOf(model, () => {});
+  expect(() => awaitPosition([ring], neverStill(model), model.traits)).toThrow(/faster than it can be read/);
+  expect(heard).toEqual(["cut", "connect"]);
 });
 
 test("a receive ring that is seen to be used out of order is refused, and goes on", () => {
   const model = receiveRing();
   const { heard, run } = waitFor(model, () => {
-    if (model.held.length > 6) for (let i = 5; i < 14; i++) model.use(1, 18 - i);
+    if (model.held.length > 20) for (let i = 5; i < 14; i++) model.use(1, 18 - i);
   });
   expect(run).toThrow("queue 0 can not be relayed from where it is: the device was seen to complete its");
   expect(heard).toEqual(["cut", "connect"]);

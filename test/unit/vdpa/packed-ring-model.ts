@@ -31,6 +31,8 @@ export class PackedRingModel {
   readonly used = { position: 0, wrap: 1 };
   /** What the device holds, in the driver's order. */
   readonly held: Chain[] = [];
+  /** Descriptors that were made available: each has another buffer. */
+  #buffers = 0;
 
   /** @param memory that of another ring, where both are one guest's */
   constructor(
@@ -65,6 +67,7 @@ export class PackedRingModel {
   }
 
   #offerOne(place: { position: number; wrap: number }, id: number, hasNext: boolean): void {
+    this.memory.writeU16(this.vring.descGpa + BigInt(16 * place.position), ++this.#buffers & 0xffff);
     this.#put(place, id, (place.wrap ? AVAIL : USED) | (hasNext ? NEXT : 0));
   }
 
