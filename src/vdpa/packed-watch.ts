@@ -3,6 +3,7 @@ import { type Chain, PackedRingImage, type Place } from "../relay/packed-ring-im
 import type { RingTraits } from "./direct-position.ts";
 import { packedBase } from "./ring-base.ts";
 import type { RingWatch } from "./ring-watch.ts";
+import { SeenChains } from "./seen-chains.ts";
 import type { VringConfig } from "./vdpa-device.ts";
 
 /** Completions in a row that show a device to complete in order. */
@@ -36,8 +37,8 @@ export class PackedWatch implements RingWatch {
   #lastUsed: Place | undefined;
   /** Whether the device is known to have got there. */
   #reached = false;
-  /** Chains that the last look saw available from there on, by first position. */
-  readonly #seen = new Map<number, Chain & { wrap: number }>();
+  /** Chains that the last look saw available from there on. */
+  readonly #seen = new SeenChains();
   /** The last used descriptor behind which it is not clear what stands, and when that was first seen. */
   #doubtful: SeenPlace | undefined;
   /** The same, as the look before this one left it. */
@@ -94,16 +95,16 @@ export class PackedWatch implements RingWatch {
       this.#next = undefined;
     }
     if (!this.#next || !this.#reached || this.#isLapped(image, this.#next)) this.#find(image);
-    const ids = this.#next ? this.#note(image, this.#next) : new Set<number>();
-    const held = this.#next ? this.#seen.size : 0;
+    this.#seen.note(image, this.#next);
+    const held = this.#seen.count;
+    const ids = this.#seen.ids;
     // A chain that was used out of order leaves its id to a newer one, and so does one of which only the rest is left.
-    if (ids.size < held && this.#reached) this.#broken = true;
+    if (ids < held && this.#reached) this.#broken = true;
     // What is available only in part is no chain, so that this is not where one begins.
     const torn = this.#next !== undefined && held === 0 && image.isAvailable(this.#next);
-    if (!this.#next || !this.#reached || torn || ids.size < held) this.#certain = false;
-    // With as many receive buffers as there are ids, all of them are in flight, whatever the order was.
-    else if (held === 0 || (held === image.size && this.#isReceive) || this.traits.inOrder)
-      this.#certain = true;
+    if (!this.#next || !this.#reached || torn || ids < held) this.#certain = false;
+    // With as many chains as there are ids, all of them are in flight, whatever the order was.
+    else if (held === 0 || held === image.size || this.traits.inOrder) this.#certain = true;
     else this.#certain ||= !this.#broken && this.#inOrder >= ENOUGH;
     return this.#certain;
   }
@@ -121,7 +122,7 @@ export class PackedWatch implements RingWatch {
       return descriptors < image.size && !image.isUntouched(end.position);
     }
     // Nothing was made available there in this lap, as far as one can see.
-    if (this.#seen.has(next.position) || image.isAvailable(nextLap(next))) return true;
+    if (this.#seen.hasPosition(next.position) || image.isAvailable(nextLap(next))) return true;
     return last ? !image.isUsed(last) : !image.isUntouched(next.position);
   }
 
@@ -135,13 +136,32 @@ export class PackedWatch implements RingWatch {
     return last.wrap === next.wrap ? last.position >= next.position : last.position < next.position;
   }
 
-  /** Passes what was used since the last look. */
+  /**
+   * Passes what was used since the last look, also where the driver has taken its place again already, as long as a
+   * chain that was seen behind it still stands: then the ring did not go round meanwhile.
+   */
   #follow(image: PackedRingImage, from: Place): void {
+    const inOrder = this.#inOrder;
     let at: Place | undefined = from;
-    for (let i = 0; i < image.size && at && image.isUsed(at); i++) {
-      this.#lastUsed = at;
-      at = this.#passUsed(image, at);
+    let isTaken = false;
+    for (let i = 0; i < image.size && at; i++) {
+      const seen = this.#seen.at(at);
+      if (image.isUsed(at)) {
+        this.#lastUsed = at;
+        at = this.#passUsed(image, at);
+        this.#reached = true;
+      } else if (seen && !this.traits.inOrder && image.isAvailable(nextLap(at))) {
+        at = image.after(at, seen.length);
+        isTaken = true;
+      } else {
+        break;
+      }
+    }
+    if (isTaken && at && this.#seen.stands(image, at)) {
       this.#reached = true;
+    } else if (isTaken) {
+      this.#inOrder = inOrder;
+      at = undefined;
     }
     this.#next = at;
   }
@@ -152,41 +172,20 @@ export class PackedWatch implements RingWatch {
     let at = start;
     // With IN_ORDER one used descriptor may stand for a batch, of which it names the last chain (§2.8.7).
     for (let i = 0; i < image.size; i++) {
-      const chain = this.#seen.get(at.position);
-      if (!chain || chain.wrap !== at.wrap) return undefined;
+      const chain = this.#seen.at(at);
+      if (!chain) return undefined;
       at = image.after(at, chain.length);
       if (chain.id === id) {
         this.#inOrder++;
         return at;
       }
       if (!this.traits.inOrder) {
-        if (this.#standsAsSeen(image)) this.#broken = true;
+        if (this.#seen.standBehind(image, image.lastUsed())) this.#broken = true;
         this.#inOrder = 0;
         return undefined;
       }
     }
     return undefined;
-  }
-
-  /**
-   * Whether the chains behind the last used one are those of the last look. If not, the ring went round between the
-   * looks, and what was used where it was not expected shows nothing.
-   */
-  #standsAsSeen(image: PackedRingImage): boolean {
-    const last = image.lastUsed();
-    if (!last) return false;
-    let at = image.after(last, 1);
-    let stand = 0;
-    for (let i = 0; i < image.size; i++) {
-      const seen = this.#seen.get(at.position);
-      if (seen?.wrap === at.wrap) {
-        const now = image.chainAt(at);
-        if (now?.id !== seen.id || now.length !== seen.length || now.address !== seen.address) return false;
-        stand++;
-      }
-      at = image.after(at, 1);
-    }
-    return stand > 0;
   }
 
   /** Begins anew at what one look shows. */
@@ -249,18 +248,5 @@ export class PackedWatch implements RingWatch {
     const isSame = before?.place.position === place.position && before.place.wrap === place.wrap;
     this.#doubtful = isSame ? before : { place, since: this.now() };
     return this.now() - this.#doubtful.since >= ms;
-  }
-
-  /** Remembers the chains that are available from a place on; their buffer ids. */
-  #note(image: PackedRingImage, from: Place): Set<number> {
-    this.#seen.clear();
-    const ids = new Set<number>();
-    let at = from;
-    for (const chain of image.chainsFrom(from).chains) {
-      this.#seen.set(at.position, { ...chain, wrap: at.wrap });
-      ids.add(chain.id);
-      at = image.after(at, chain.length);
-    }
-    return ids;
   }
 }

@@ -350,6 +350,39 @@ test("buffers that were used and made available again between two looks are no c
   expect(watch.base).toBe(ring.base);
 });
 
+test("a transmit ring that its driver keeps full shows where it stands once it has moved between two looks", () => {
+  const { ring, watch } = watched({ size: 8 });
+  offerAll(ring, upTo(8));
+  ring.use(2);
+  offerAll(ring, [1, 0]);
+  expect(watch.look()).toBe(false);
+  for (let i = 0; i < 5; i++) {
+    const used = ring.held.slice(0, 3).map(({ id }) => id);
+    ring.use(3);
+    offerAll(ring, used.reverse());
+    expect(watch.look()).toBe(true);
+    expect(watch.base).toBe(ring.base);
+  }
+  // Nobody looks while it goes round.
+  for (let i = 0; i < 3; i++) {
+    const used = ring.held.slice(0, 6).map(({ id }) => id);
+    ring.use(6);
+    offerAll(ring, used);
+  }
+  expect(watch.look()).toBe(false);
+  expect(watch.broken).toBe(false);
+});
+
+test("chains that were used in order show it where the driver has taken the first ones' places again", () => {
+  const { ring, watch } = watched();
+  offerAll(ring, upTo(30));
+  watch.look();
+  ring.use(20);
+  offerAll(ring, [3, 2, 1, 0]);
+  expect(watch.look()).toBe(true);
+  expect(watch.base).toBe(ring.base);
+});
+
 test("a ring that went round between two looks, so that other chains stand there, shows no disorder", () => {
   const { ring } = watched({ size: 8, index: 0 });
   const watch = new PackedWatch(ring.memory, ring.vring, ring.traits);
