@@ -59,6 +59,11 @@ export class PackedRingImage {
     return next < this.size ? { position: next, wrap } : { position: next - this.size, wrap: 1 - wrap };
   }
 
+  /** Descriptors from a place to one that is less than a lap behind it. */
+  distance(from: Place, to: Place): number {
+    return to.position - from.position + (to.wrap === from.wrap ? 0 : this.size);
+  }
+
   before({ position, wrap }: Place): Place {
     return position > 0 ? { position: position - 1, wrap } : { position: this.size - 1, wrap: 1 - wrap };
   }

@@ -46,6 +46,8 @@ export class PackedWatch implements RingWatch {
   /** A place at which the device used nothing, but something behind it, and when that was first seen. */
   #passed: SeenPlace | undefined;
   #inOrder = 0;
+  /** Descriptors in a row that the device passed while no chain of several was to be seen. */
+  #singles = 0;
   #broken = false;
   #certain = false;
 
@@ -103,10 +105,18 @@ export class PackedWatch implements RingWatch {
     // What is available only in part is no chain, so that this is not where one begins.
     const torn = this.#next !== undefined && held === 0 && image.isAvailable(this.#next);
     if (!this.#next || !this.#reached || torn || ids < held) this.#certain = false;
-    // With as many chains as there are ids, all of them are in flight, whatever the order was.
-    else if (held === 0 || held === image.size || this.traits.inOrder) this.#certain = true;
+    else if (held === 0 || this.traits.inOrder || this.#isFull(image, held)) this.#certain = true;
     else this.#certain ||= !this.#broken && this.#inOrder >= ENOUGH;
     return this.#certain;
+  }
+
+  /**
+   * Whether as many chains are to be seen as there are ids, so that all of them are in flight, whatever the order was.
+   * What is left of a chain of several may look like one: but not where drivers make none, nor where none was made in a
+   * whole lap.
+   */
+  #isFull(image: PackedRingImage, held: number): boolean {
+    return held === image.size && (this.#isReceive || this.#singles >= image.size);
   }
 
   /**
@@ -163,6 +173,7 @@ export class PackedWatch implements RingWatch {
       this.#inOrder = inOrder;
       at = undefined;
     }
+    this.#singles = at && image.isAllSingle ? this.#singles + image.distance(from, at) : 0;
     this.#next = at;
   }
 
@@ -193,6 +204,8 @@ export class PackedWatch implements RingWatch {
     const last = image.lastUsed();
     this.#lastUsed = last && !image.isUntouched(last.position) ? last : undefined;
     this.#certain = false;
+    this.#singles = 0;
+    this.#inOrder = 0;
     if (!last) {
       this.#next = image.fullFrom();
       // What seems the oldest chain may be the rest of one that was used, or of a batch; but for receive buffers, whose

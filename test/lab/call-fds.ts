@@ -11,7 +11,7 @@ import { passFrames } from "../e2e/support/well-behaved.ts";
 import { connectGuest, type Guest } from "../support/front-end/guest.ts";
 import { Request, words } from "../support/front-end/protocol.ts";
 import { command } from "./harness/command.ts";
-import { footprint } from "./harness/footprint.ts";
+import { footprintAgain, restingFootprint } from "./harness/footprint.ts";
 import { hugepages } from "./harness/hugepages.ts";
 import type { Lab } from "./harness/lab.ts";
 import type { Program } from "./harness/program.ts";
@@ -59,7 +59,7 @@ async function wrongKinds(lab: Lab, daemon: Program, guest: Guest): Promise<void
     directory: openSync("/tmp", "r"),
     file: openSync("/proc/self/status", "r"),
   };
-  const { fds } = footprint(daemon.pid);
+  const before = await restingFootprint(daemon.pid);
   for (const [kind, fd] of Object.entries(kinds)) {
     lab.check(`a ${kind} is refused`, (await offer(guest, fd)) !== 0n);
     const [line] = await daemon.stderr.expect(/SET_VRING_CALL refused.*no eventfd.*/);
@@ -67,7 +67,7 @@ async function wrongKinds(lab: Lab, daemon: Program, guest: Guest): Promise<void
     lab.atLeast(`interrupts after the ${kind}`, await interrupts(guest), SEVERAL);
   }
   closeSync(otherEnd);
-  lab.equal("fds that vdpactl holds since the wrong kinds", footprint(daemon.pid).fds - fds, 0);
+  lab.equal("what vdpactl holds after the wrong kinds", await footprintAgain(daemon.pid, before), before);
   await guest.replaceCall(guest.pairs[0]!.rx);
   lab.atLeast("interrupts after a good eventfd", await interrupts(guest), SEVERAL);
 }
@@ -105,11 +105,11 @@ async function noVectorLeft(lab: Lab, daemon: Program, guest: Guest): Promise<vo
     lab.note(
       `others took ${(crowd.length - 1) * CROWD_VECTORS + refused} interrupt vectors, all that were left`,
     );
-    const { fds } = footprint(daemon.pid);
+    const before = await restingFootprint(daemon.pid);
     lab.check("an eventfd that VFIO refuses: refused", (await offer(guest, createEventfd())) !== 0n);
     const [line] = await daemon.stderr.expect(/SET_VRING_CALL refused.*/);
     lab.check("it says why", /vector 1 can not signal.*no interrupt vector is left/.test(line), line);
-    lab.equal("fds that vdpactl holds since the eventfd", footprint(daemon.pid).fds - fds, 0);
+    lab.equal("what vdpactl holds after the eventfd", await footprintAgain(daemon.pid, before), before);
     lab.equal("interrupts, which the front-end now does without", await interrupts(guest), 0);
     crowd[0]!.setVector(0, -1);
     await guest.replaceCall(guest.pairs[0]!.rx);

@@ -1,19 +1,17 @@
 // A device opened by its own node and iommufd: frames, interrupts, memory that comes and goes under running rings,
 // addresses that the IOMMU does not have, reset, a daemon that is killed, and the kernel that wants the device back.
-import { isDeepStrictEqual } from "node:util";
 import { passFrames } from "../e2e/support/well-behaved.ts";
 import { connectGuest, type Guest } from "../support/front-end/guest.ts";
 import { createRegions, type Region } from "../support/front-end/guest-memory.ts";
 import { memReg, type RegionDescription, Request } from "../support/front-end/protocol.ts";
 import { circulate } from "./harness/circulation.ts";
 import { command } from "./harness/command.ts";
-import { footprint } from "./harness/footprint.ts";
+import { footprint, footprintAgain, restingFootprint } from "./harness/footprint.ts";
 import { hugepages } from "./harness/hugepages.ts";
 import type { Lab } from "./harness/lab.ts";
 import type { Program } from "./harness/program.ts";
 import { scenario } from "./harness/scenario.ts";
 import { Testpmd } from "./harness/testpmd.ts";
-import { until } from "./harness/until.ts";
 import { serve } from "./harness/vdpactl.ts";
 import { loadVfioWithIommufd, openVfioNodes } from "./harness/vfio.ts";
 
@@ -133,12 +131,11 @@ export default scenario({
     const nodes = ["/dev/iommu", served.vfioNode];
     lab.equal("VFIO nodes that are open", openVfioNodes(daemon.pid), nodes);
 
-    const empty = footprint(daemon.pid);
+    const empty = await restingFootprint(daemon.pid);
     lab.equal("KiB pinned without a front-end", empty.locked_kib, 0);
     const released = async (who: string) => {
-      const same = () => isDeepStrictEqual(footprint(daemon.pid), empty);
-      await until(`all of ${who}'s to be released`, same, 30).catch((error) => console.log(String(error)));
-      lab.equal(`after ${who}: fds, mappings and pinned KiB`, footprint(daemon.pid), empty);
+      const held = await footprintAgain(daemon.pid, empty);
+      lab.equal(`after ${who}: fds, mappings and pinned KiB`, held, empty);
     };
     await dpdk(lab, daemon, peer);
     await released("DPDK");

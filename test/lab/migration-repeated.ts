@@ -1,8 +1,9 @@
 // A guest goes there and back ten times between the same two vdpactls and NICs, while one transfer and one row of
 // pings go on from the first move to the last. Nothing grows.
+import { isDeepStrictEqual } from "node:util";
 import { command } from "./harness/command.ts";
 import { EchoStream } from "./harness/echo-stream.ts";
-import { type Footprint, footprint } from "./harness/footprint.ts";
+import { type Footprint, footprintAgain, restingFootprint } from "./harness/footprint.ts";
 import { Guest, type GuestOptions } from "./harness/guest.ts";
 import type { Lab } from "./harness/lab.ts";
 import { move, queueLines, type Station } from "./harness/move.ts";
@@ -10,33 +11,26 @@ import { Peer } from "./harness/network.ts";
 import { describeGaps, Pinger } from "./harness/pinger.ts";
 import type { Program } from "./harness/program.ts";
 import { scenario } from "./harness/scenario.ts";
-import { TimedOut, until } from "./harness/until.ts";
 import { serve } from "./harness/vdpactl.ts";
 
 const ADDRESS = "10.0.0.2";
 const PINGS = 4;
 
-const same = (a: Footprint, b: Footprint) => JSON.stringify(a) === JSON.stringify(b);
-
 /** What a daemon holds without a front-end. */
 class Rests {
   readonly #first = new Map<Program, Footprint>();
 
-  constructor(daemons: Program[]) {
-    for (const daemon of daemons) this.#first.set(daemon, footprint(daemon.pid));
+  async note(daemons: readonly Program[]): Promise<void> {
+    for (const daemon of daemons) this.#first.set(daemon, await restingFootprint(daemon.pid));
   }
 
   /** Whether it comes to hold what it held before its first front-end came. */
   async reached(daemon: Program): Promise<boolean> {
     const first = this.#first.get(daemon)!;
-    try {
-      await until("vdpactl to let go", () => same(footprint(daemon.pid), first), 20);
-    } catch (error) {
-      if (!(error instanceof TimedOut)) throw error;
-      console.log(daemon.name, "held", first, "and holds", footprint(daemon.pid));
-      return false;
-    }
-    return true;
+    const now = await footprintAgain(daemon.pid, first);
+    if (isDeepStrictEqual(now, first)) return true;
+    console.log(daemon.name, "held", first, "and holds", now);
+    return false;
   }
 }
 
@@ -120,7 +114,8 @@ export default scenario({
       return { socket, daemon: await serve({ device: lab.device(name), socket }) };
     };
     const stations: [Station, Station] = [await station("here"), await station("there")];
-    const rests = new Rests(stations.map(({ daemon }) => daemon));
+    const rests = new Rests();
+    await rests.note(stations.map(({ daemon }) => daemon));
     await thereAndBack(lab, peer, stations, rests, { packed: true, pairs: 2, trips: 10 });
     await thereAndBack(lab, peer, stations, rests, { packed: false, pairs: 1, trips: 2 });
     for (const { daemon } of stations) lab.equal(`${daemon.name} ends with 0`, await daemon.stop(), 0);

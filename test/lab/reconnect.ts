@@ -1,14 +1,21 @@
 // Front-ends that come and go, fifty of them, and one that is killed: vdpactl holds afterwards what it held before.
+import { isDeepStrictEqual } from "node:util";
 import { passFrames } from "../e2e/support/well-behaved.ts";
 import { connectGuest } from "../support/front-end/guest.ts";
 import { command } from "./harness/command.ts";
-import { type Footprint, footprint, privateKib } from "./harness/footprint.ts";
+import {
+  type Footprint,
+  footprint,
+  footprintAgain,
+  privateKib,
+  restingFootprint,
+} from "./harness/footprint.ts";
 import { hugepages } from "./harness/hugepages.ts";
 import type { Lab } from "./harness/lab.ts";
 import type { Program } from "./harness/program.ts";
 import { scenario } from "./harness/scenario.ts";
 import { Testpmd } from "./harness/testpmd.ts";
-import { TimedOut, until } from "./harness/until.ts";
+import { until } from "./harness/until.ts";
 import { serve } from "./harness/vdpactl.ts";
 
 const ROUNDS = 50;
@@ -19,18 +26,6 @@ const SOCKET = "/tmp/reconnect.sock";
  * by 1 to 4 MiB (over a thousand visits by 5 KiB each); what a front-end brings along is 2 MiB and more, every time.
  */
 const GROWTH_KIB = 16 * 1024;
-
-const same = (a: Footprint, b: Footprint) => JSON.stringify(a) === JSON.stringify(b);
-
-/** Waits until vdpactl has let go of everything; what it holds then, or after waiting in vain. */
-async function atRest(daemon: Program, rest: Footprint): Promise<Footprint> {
-  try {
-    await until("vdpactl to let go", () => same(footprint(daemon.pid), rest), 20);
-  } catch (error) {
-    if (!(error instanceof TimedOut)) throw error;
-  }
-  return footprint(daemon.pid);
-}
 
 /** One front-end's visit; returns what vdpactl held meanwhile. */
 async function visit(daemon: Program, round: number): Promise<Footprint> {
@@ -61,7 +56,11 @@ async function killed(lab: Lab, daemon: Program, rest: Footprint): Promise<void>
   );
   frontEnd.program.signal("SIGKILL");
   await frontEnd.program.exited;
-  lab.equal("killed front-end: vdpactl holds what it held before", await atRest(daemon, rest), rest);
+  lab.equal(
+    "killed front-end: vdpactl holds what it held before",
+    await footprintAgain(daemon.pid, rest),
+    rest,
+  );
 }
 
 export default scenario({
@@ -83,13 +82,10 @@ export default scenario({
     await peer.run("start");
 
     // The first visits let the runtime allocate what it keeps.
-    const empty = footprint(daemon.pid);
+    const empty = await restingFootprint(daemon.pid);
     for (let round = 0; round < 4; round++) await visit(daemon, round);
-    const rest = await atRest(daemon, {
-      ...footprint(daemon.pid),
-      locked_kib: empty.locked_kib,
-      shared_mappings: empty.shared_mappings,
-    });
+    await until("vdpactl to let go", () => footprint(daemon.pid).locked_kib <= empty.locked_kib);
+    const rest = await restingFootprint(daemon.pid);
     lab.equal("after the first visits: DMA mappings", rest.locked_kib, empty.locked_kib);
     lab.equal("after the first visits: memory mappings", rest.shared_mappings, empty.shared_mappings);
     let returned = 0;
@@ -97,7 +93,7 @@ export default scenario({
     const memory: number[] = [];
     for (let round = 0; round < ROUNDS; round++) {
       if ((await visit(daemon, round)).locked_kib > rest.locked_kib) mapped += 1;
-      if (same(await atRest(daemon, rest), rest)) returned += 1;
+      if (isDeepStrictEqual(await footprintAgain(daemon.pid, rest), rest)) returned += 1;
       memory.push(privateKib(daemon.pid));
     }
     lab.equal("visits during which the guest's memory was mapped for DMA", mapped, ROUNDS);

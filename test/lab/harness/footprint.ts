@@ -1,5 +1,7 @@
 // What a process holds, read from /proc.
 import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { isDeepStrictEqual } from "node:util";
+import { TimedOut, until } from "./until.ts";
 
 export interface Footprint {
   /** Open file descriptors. */
@@ -25,6 +27,35 @@ export function footprint(pid: number): Footprint {
     shared_mappings: maps.filter((line) => /memfd:|hugepages|\/dev\/shm/.test(line)).length,
     locked_kib: statusNumber(status(pid), "VmLck") + statusNumber(status(pid), "VmPin"),
   };
+}
+
+/** Looks in a row that have to be alike: a process may open a file for a moment at any time. */
+const ALIKE = 3;
+
+/** What a process holds that has nothing to do. */
+export async function restingFootprint(pid: number): Promise<Footprint> {
+  let last: Footprint | undefined;
+  let alike = 0;
+  return await until(`process ${pid} to hold the same for a while`, () => {
+    const now = footprint(pid);
+    alike = isDeepStrictEqual(now, last) ? alike + 1 : 1;
+    last = now;
+    return alike >= ALIKE && now;
+  });
+}
+
+/** What a process holds once that is `rest` again, or after waiting for it in vain. */
+export async function footprintAgain(pid: number, rest: Footprint): Promise<Footprint> {
+  let last = footprint(pid);
+  const isRest = () => {
+    last = footprint(pid);
+    return isDeepStrictEqual(last, rest);
+  };
+  await until(`process ${pid} to hold what it held`, isRest, 30).catch((error) => {
+    if (!(error instanceof TimedOut)) throw error;
+    console.log(String(error));
+  });
+  return last;
 }
 
 /** KiB of memory that belongs to the process alone. */
