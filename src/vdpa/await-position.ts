@@ -23,8 +23,8 @@ export function awaitPosition(
   traits: RingTraits,
 ): (ring: Ring) => number {
   const watches = new Map(rings.map((ring) => [ring.index, watchRing(memory, ring.config, traits)]));
-  const doubt = (ring: Ring): string | undefined => {
-    if (watches.get(ring.index)?.look()) return undefined;
+  const isCertain = (ring: Ring) => watches.get(ring.index)?.look() === true;
+  const reasonFor = (ring: Ring): string => {
     const found = recover(memory, ring.config, traits);
     if (found.kind !== "recovered") return found.reason;
     // One look shows what is likely; the watch knows better.
@@ -37,12 +37,13 @@ export function awaitPosition(
     return watch?.leave() ?? ring.position();
   };
   const allCertain = () => {
-    const doubtful = rings.filter((ring) => doubt(ring) !== undefined);
+    // Each ring is looked at, as what it shows is followed from look to look.
+    const doubtful = rings.filter((ring) => !isCertain(ring));
     if (doubtful.length === 0) return true;
     for (const ring of rings) ring.kick();
     return false;
   };
-  if (!traits.packed && rings.every((ring) => doubt(ring) === undefined)) return baseOf;
+  if (!traits.packed && rings.every(isCertain)) return baseOf;
   for (const ring of rings) ring.cut();
   if (waitUntil(allCertain, PATIENCE_MS)) return baseOf;
   // A receive ring without traffic never shows its order, nor does one that is filled faster than it can be read.
@@ -53,13 +54,13 @@ export function awaitPosition(
     const found = recover(memory, ring.config, traits);
     return found.kind === "recovered" || found.moving;
   };
-  const mayGoOn = () => rings.every((ring) => doubt(ring) === undefined || maySeemOrdered(ring));
+  const mayGoOn = () => rings.every((ring) => isCertain(ring) || maySeemOrdered(ring));
   if (waitUntil(mayGoOn, MOMENT_MS)) return baseOf;
-  const doubtful = rings.find((ring) => doubt(ring) !== undefined && !maySeemOrdered(ring));
-  const why = doubtful && doubt(doubtful);
+  const doubtful = rings.find((ring) => !isCertain(ring) && !maySeemOrdered(ring));
+  if (!doubtful) return baseOf;
   for (const ring of rings) ring.connect();
-  throw new OperatorError(`queue ${doubtful?.index ?? "?"} can not be relayed from where it is`, {
-    why: `${why ?? "its position showed too late"}, and that did not change within ${PATIENCE_MS} ms`,
+  throw new OperatorError(`queue ${doubtful.index} can not be relayed from where it is`, {
+    why: `${reasonFor(doubtful)}, and that did not change within ${PATIENCE_MS} ms`,
     remedy: "serve the device with --datapath relay",
   });
 }

@@ -1,5 +1,6 @@
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
-import type { SuspendedGuest, VirtioNetDevice } from "./net-device.ts";
+import type { VirtioNetDevice } from "./net-device.ts";
+import type { SuspendedGuest } from "./net-device-state.ts";
 import type { RingMode } from "./ring.ts";
 
 /** What a move has done, as JSON tells it. */

@@ -9,13 +9,13 @@ import { announce } from "./announcement.ts";
 import type { Counters } from "./counters.ts";
 import { DeviceRun, type DeviceRunOptions } from "./device-run.ts";
 import { offeredToFrontEnd } from "./feature-sets.ts";
-import { type DatapathPolicy, logQueue, type QueueState, type Ring } from "./ring.ts";
+import type { NetDeviceState, SuspendedGuest } from "./net-device-state.ts";
+import { logQueue, type QueueState, type Ring } from "./ring.ts";
 import { describeBase, isFreshBase } from "./ring-base.ts";
 import { requireRelayable } from "./ring-factory.ts";
 import { RingMoves } from "./ring-moves.ts";
 import { RingStarts } from "./ring-starts.ts";
 import { SingleRings } from "./single-rings.ts";
-import type { RingSwitch } from "./switch-times.ts";
 import type { DeviceLogging, VdpaDevice, VringConfig } from "./vdpa-device.ts";
 
 const DEFAULT_MAX_MTU = 65535;
@@ -25,38 +25,6 @@ export interface NetDeviceOptions extends DeviceRunOptions {
   readonly queuePairs: number | undefined;
   /** Virtio feature bits that may be offered. */
   readonly featuresMask: bigint;
-}
-
-/** What a network device is and does, for those who look on. */
-export interface NetDeviceState {
-  readonly deviceFeatures: bigint;
-  /** What a front-end may choose from. */
-  readonly offered: bigint;
-  /** With the device, at its last start. */
-  readonly negotiated: bigint;
-  readonly running: boolean;
-  /** All rings are to be relayed (`holdInRelay`). */
-  readonly held: boolean;
-  readonly logging: boolean;
-  readonly datapath: DatapathPolicy;
-  readonly devicePairs: number;
-  /** Pairs that the device serves now. */
-  readonly activePairs: number;
-  /** Six bytes. */
-  readonly mac: Uint8Array | undefined;
-  readonly linkUp: boolean | undefined;
-  /** What the last start took, up to DRIVER_OK and the active pairs, in ms. */
-  readonly startMs: number | undefined;
-  readonly lastSwitch: RingSwitch | undefined;
-  /** The device's own control queue, as far as it is in use. */
-  readonly controlQueue: { readonly index: number; readonly size: number } | undefined;
-}
-
-/** What a device was doing when it was stopped, for `configure`. */
-export interface SuspendedGuest {
-  /** As the front-end chose them. */
-  readonly features: bigint;
-  readonly vrings: readonly VringConfig[];
 }
 
 /** A virtio network device, whose rings are each the guest's own (direct) or relayed. */

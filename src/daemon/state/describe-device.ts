@@ -1,6 +1,7 @@
 import * as F from "../../hw/virtio/features.ts";
 import type { GuestMemory } from "../../memory/guest-memory.ts";
-import type { NetDeviceState, VirtioNetDevice } from "../../vdpa/net-device.ts";
+import type { VirtioNetDevice } from "../../vdpa/net-device.ts";
+import type { NetDeviceState } from "../../vdpa/net-device-state.ts";
 import type { VringConfig } from "../../vdpa/vdpa-device.ts";
 import type { FrontEndState } from "../../vhost-user/session-state.ts";
 import type { DeviceReport, QueueReport, RingAddresses } from "./device-report.ts";

@@ -106,32 +106,21 @@ for (const relayThreads of [0, 1]) {
       });
     }
 
-    test("a packed transmit ring of chains that is idle shows its position, and is logged", () => {
-      const stage = stageOf({ packed: true, layouts: ["single"], transmitLayouts: ["chain"] });
-      stage.start();
-      expect(stage.pass(100)).toEqual({ lost: 0, duplicates: 0 });
-      stage.settle();
-      const pages = newLog();
-      const log = stage.logTo(pages);
-      expect(modes(stage)).toEqual(["relay", "relay"]);
-      expect(stage.pass(300)).toEqual({ lost: 0, duplicates: 0 });
-      expect(stage.foreign).toEqual([]);
-      stage.device.setLogging(undefined);
-      log.close();
-    });
-
-    test("packed rings of chains that are idle show their position, and are logged", () => {
-      const stage = stageOf({ packed: true, layouts: ["chain"] });
-      stage.start();
-      expect(stage.pass(100)).toEqual({ lost: 0, duplicates: 0 });
-      const pages = newLog();
-      const log = stage.logTo(pages);
-      expect(modes(stage)).toEqual(["relay", "relay"]);
-      expect(stage.pass(300)).toEqual({ lost: 0, duplicates: 0 });
-      expect(stage.foreign).toEqual([]);
-      stage.device.setLogging(undefined);
-      log.close();
-    });
+    for (const receive of ["single", "chain"] as const) {
+      test(`idle packed rings, ${receive} receive buffers and transmit chains, show their position and are logged`, () => {
+        const stage = stageOf({ packed: true, layouts: [receive], transmitLayouts: ["chain"] });
+        stage.start();
+        expect(stage.pass(100)).toEqual({ lost: 0, duplicates: 0 });
+        stage.settle();
+        const pages = newLog();
+        const log = stage.logTo(pages);
+        expect(modes(stage)).toEqual(["relay", "relay"]);
+        expect(stage.pass(300)).toEqual({ lost: 0, duplicates: 0 });
+        expect(stage.foreign).toEqual([]);
+        stage.device.setLogging(undefined);
+        log.close();
+      });
+    }
 
     test("where a ring's position does not show, logging is refused and the ring runs on as it was", () => {
       // Receive buffers that differ, as no driver posts them.
