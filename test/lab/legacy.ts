@@ -1,16 +1,19 @@
-// A device with nothing but the legacy registers. No IOMMU translates for it in this VM, so that it must be forced on,
-// and the front-end's memory is a page whose guest address is its physical one.
+// Devices with nothing but the legacy registers, in I/O ports and in a memory BAR. No IOMMU translates for them in this
+// VM, so that they must be forced on, and the front-end's memory is a page whose guest address is its physical one.
+import { readFileSync } from "node:fs";
 import { passFrames } from "../e2e/support/well-behaved.ts";
 import { Refused } from "../support/front-end/front-end.ts";
 import { connectGuest, Guest, type GuestOptions } from "../support/front-end/guest.ts";
 import { Feature } from "../support/front-end/protocol.ts";
 import { command } from "./harness/command.ts";
+import type { Device } from "./harness/device.ts";
 import { hugepages } from "./harness/hugepages.ts";
 import { KernelProbe } from "./harness/kernel-probe.ts";
 import type { Lab } from "./harness/lab.ts";
 import { physicalRegions } from "./harness/physical-page.ts";
 import type { Program } from "./harness/program.ts";
 import { scenario } from "./harness/scenario.ts";
+import type { NicShape } from "./harness/shape.ts";
 import { Testpmd } from "./harness/testpmd.ts";
 import { until } from "./harness/until.ts";
 import { serve, vdpactl, vdpactlJson } from "./harness/vdpactl.ts";
@@ -32,21 +35,46 @@ interface ProbeRecord {
   layout: string;
   state: string;
   queue_size: number;
+  config: { mac: string };
+  bars: { kind: string }[];
   doorbell: string;
   ring_reset: boolean;
   obstacles: { code: string }[];
 }
 
+type Bar = "ports" | "memory";
+
+/** Flags of a resource in sysfs (IORESOURCE_IO, IORESOURCE_MEM of include/linux/ioport.h). */
+const RESOURCE: Record<Bar, number> = { ports: 0x100, memory: 0x200 };
+
+/** The device is what it is meant to be, and the kernel's driver can do with it. */
+async function asTheKernelSeesIt(lab: Lab, device: Device, bar: Bar): Promise<void> {
+  const flags = Number(device.read("resource").split("\n")[0]?.split(" ")[2]);
+  lab.equal(`${bar}: BAR 0`, flags & (RESOURCE.ports | RESOURCE.memory), RESOURCE[bar]);
+  const mac = readFileSync(`/sys/class/net/${await device.interface()}/address`, "utf8").trim();
+  lab.equal(`${bar}: MAC that the kernel's driver reads`, mac, device.mac);
+}
+
 /** Returns the size that the device dictates for a ring. */
-async function probed(lab: Lab, bdf: string): Promise<number> {
+async function probed(lab: Lab, { bdf, mac }: Device, bar: Bar): Promise<number> {
   const [record] = (await vdpactlJson("probe", bdf)) as [ProbeRecord];
-  const { layout, state, doorbell, ring_reset, obstacles } = record;
+  const { layout, state, config, bars, doorbell, ring_reset, obstacles } = record;
   lab.equal(
-    "probe",
-    { layout, state, doorbell, ring_reset, obstacles: obstacles.map(({ code }) => code) },
+    `${bar}: probe`,
+    {
+      layout,
+      bar0: bars[0]?.kind,
+      state,
+      mac: config.mac,
+      doorbell,
+      ring_reset,
+      obstacles: obstacles.map(({ code }) => code),
+    },
     {
       layout: "legacy",
+      bar0: bar === "ports" ? "io" : "memory",
       state: "ready",
+      mac,
       doorbell: "ioeventfd",
       ring_reset: false,
       obstacles: ["no_access_platform"],
@@ -75,19 +103,24 @@ async function refused(lab: Lab, bdf: string): Promise<void> {
 }
 
 /** What a front-end asks that the legacy registers can not do: each is refused, with words in the log. */
-async function badRequests(lab: Lab, daemon: Program, ringSize: number): Promise<void> {
+async function badRequests(
+  lab: Lab,
+  daemon: Program,
+  label: (what: string) => string,
+  ringSize: number,
+): Promise<void> {
   const said = async (name: string, pattern: RegExp, attempt: () => Promise<unknown>) => {
     const refusal = await attempt().then(
       () => "it was taken",
       (error) => (error instanceof Refused ? "refused" : String(error)),
     );
-    lab.equal(name, refusal, "refused");
+    lab.equal(label(name), refusal, "refused");
     const [line] = await daemon.stderr.expect(pattern);
     lab.note(line);
   };
   const idle = await Guest.connect(front(ringSize));
-  lab.equal("LOG_ALL is offered", (await idle.fe.getFeatures()) & Feature.LOG_ALL, 0n);
-  lab.equal("VERSION_1 is offered", (await idle.fe.getFeatures()) & Feature.VERSION_1, 0n);
+  lab.equal(label("LOG_ALL is offered"), (await idle.fe.getFeatures()) & Feature.LOG_ALL, 0n);
+  lab.equal(label("VERSION_1 is offered"), (await idle.fe.getFeatures()) & Feature.VERSION_1, 0n);
   await said("VERSION_1", /SET_FEATURES refused.*not offered: VERSION_1.*/, () =>
     idle.fe.setFeatures(idle.features | Feature.VERSION_1),
   );
@@ -106,7 +139,7 @@ async function badRequests(lab: Lab, daemon: Program, ringSize: number): Promise
 }
 
 /** What --trace tells of a start: the device's registers by the kernel's names for them. */
-function traced(lab: Lab, text: string): void {
+function traced(lab: Lab, label: (what: string) => string, text: string): void {
   const told = [...text.matchAll(/^trace: (?:register|function) (.*)$/gm)].map(([, line]) => line!);
   const expected = [
     /^STATUS = 0x1 \[ACKNOWLEDGE\]$/,
@@ -120,11 +153,12 @@ function traced(lab: Lab, text: string): void {
     /^QUEUE_NOTIFY = 1$/,
   ];
   const missing = expected.filter((pattern) => !told.some((line) => pattern.test(line)));
-  lab.equal("registers that --trace does not tell of", missing.map(String), []);
+  lab.equal(label("registers that --trace does not tell of"), missing.map(String), []);
 }
 
 interface Case {
   name: string;
+  device: Device;
   args: string[];
   ringSize: number;
   doorbell: "ioeventfd" | "relay";
@@ -134,9 +168,9 @@ async function served(
   lab: Lab,
   peer: Testpmd,
   probe: KernelProbe,
-  { name, args, ringSize, doorbell }: Case,
+  { name, device, args, ringSize, doorbell }: Case,
 ): Promise<void> {
-  const daemon = await serve({ device: lab.device("legacy"), socket: SOCKET, args: ["--force", ...args] });
+  const daemon = await serve({ device, socket: SOCKET, args: ["--force", ...args] });
   const label = (what: string) => `${name}: ${what}`;
   const before = await peer.stats();
   const rung = probe.calls;
@@ -147,7 +181,7 @@ async function served(
     lines.push(line.match(/doorbell (\S+)/)?.[1]);
   }
   lab.equal(label("doorbells"), lines, [doorbell, doorbell]);
-  if (args.includes("--trace")) traced(lab, daemon.stderr.text);
+  if (args.includes("--trace")) traced(lab, label, daemon.stderr.text);
   await passFrames(guest, { frames: FRAMES, window: WINDOW });
   const kicks = guest.machine.queues.reduce((sum, queue) => sum + queue.kicks, 0);
   lab.equal(
@@ -162,7 +196,7 @@ async function served(
   await guest.start();
   await passFrames(guest, { frames: FRAMES, from: FRAMES, window: WINDOW });
   guest.close();
-  if (doorbell === "ioeventfd") await badRequests(lab, daemon, ringSize);
+  if (doorbell === "ioeventfd") await badRequests(lab, daemon, label, ringSize);
 
   // Another front-end.
   const next = await connectGuest(front(ringSize));
@@ -182,37 +216,40 @@ async function served(
   lab.equal(label("vdpactl ends with 0"), await daemon.stop(), 0);
 }
 
+async function servedEitherWay(lab: Lab, bar: Bar, probe: KernelProbe): Promise<void> {
+  const [device, wirePeer] = [lab.device(bar), lab.device(`${bar}-peer`)];
+  await asTheKernelSeesIt(lab, device, bar);
+  for (const one of [device, wirePeer]) await one.handTo("vfio-pci");
+  const ringSize = await probed(lab, device, bar);
+  if (bar === "ports") await refused(lab, device.bdf);
+  const peer = await Testpmd.start({ name: wirePeer.shape.name, pci: [wirePeer.bdf], forward: "io" });
+  await peer.run("start");
+  const common = { device, ringSize };
+  await served(lab, peer, probe, { ...common, name: bar, args: ["--trace"], doorbell: "ioeventfd" });
+  await served(lab, peer, probe, {
+    ...common,
+    name: `${bar}, relayed doorbells`,
+    args: ["--doorbell", "relay"],
+    doorbell: "relay",
+  });
+  await peer.quit();
+}
+
+const legacy = (bar: Bar): NicShape[] => [
+  { kind: "nic", name: bar, layout: "legacy", legacyBar: bar, controlQueue: false, wire: bar },
+  { kind: "nic", name: `${bar}-peer`, wire: bar },
+];
+
 export default scenario({
-  summary: "a device with the legacy registers only: refused unless forced, served, and what it can not do",
+  summary:
+    "legacy registers only, in ports and in memory: refused unless forced, served, and what they can not do",
   usesVdpactl: true,
-  vm: {
-    devices: [
-      { kind: "nic", name: "legacy", layout: "legacy", controlQueue: false, wire: "short" },
-      { kind: "nic", name: "peer", wire: "short" },
-    ],
-  },
+  vm: { devices: [...legacy("ports"), ...legacy("memory")] },
   async run(lab) {
     await command("modprobe", "-a", "vfio-pci", "vfio_iommu_type1");
     hugepages(140);
-    for (const device of lab.devices) await device.handTo("vfio-pci");
-    const { bdf } = lab.device("legacy");
-    const ringSize = await probed(lab, bdf);
-    await refused(lab, bdf);
-    const peer = await Testpmd.start({ name: "peer", pci: [lab.device("peer").bdf], forward: "io" });
-    await peer.run("start");
     const probe = await KernelProbe.on("vfio_pci_ioeventfd_handler");
-    await served(lab, peer, probe, {
-      name: "ports",
-      args: ["--trace"],
-      ringSize,
-      doorbell: "ioeventfd",
-    });
-    await served(lab, peer, probe, {
-      name: "relayed doorbells",
-      args: ["--doorbell", "relay"],
-      ringSize,
-      doorbell: "relay",
-    });
-    await peer.quit();
+    await servedEitherWay(lab, "ports", probe);
+    await servedEitherWay(lab, "memory", probe);
   },
 });

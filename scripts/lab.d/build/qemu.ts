@@ -3,15 +3,22 @@
 // own, 7.2, faults under emulation with more than one CPU in about every second boot.)
 import { join } from "node:path";
 
-/** The start of a command line: the binary and where its parts are. */
-export type QemuCommand = string[];
+export interface QemuOptions {
+  env: string[];
+  /** A library that is loaded before QEMU's own. */
+  preload?: string;
+}
 
-export function qemu(root: string): QemuCommand {
+/** The start of a command line: the binary and where its parts are. */
+export type QemuCommand = (options: QemuOptions) => string[];
+
+export const qemu = (root: string): QemuCommand => {
   const libraries = join(root, "usr/lib/x86_64-linux-gnu");
-  return [
-    ...["env", `QEMU_MODULE_DIR=${join(libraries, "qemu")}`],
+  return ({ env, preload }) => [
+    ...["env", `QEMU_MODULE_DIR=${join(libraries, "qemu")}`, ...env],
     ...[join(libraries, "ld-linux-x86-64.so.2"), "--library-path", libraries],
+    ...(preload === undefined ? [] : ["--preload", preload]),
     ...[join(root, "usr/bin/qemu-system-x86_64"), "-L", join(root, "usr/share/qemu")],
     ...["-L", join(root, "usr/share/seabios")],
   ];
-}
+};

@@ -49,6 +49,15 @@ function kernelParameters(shape: VmShape, scenario: string, shell: boolean): str
   ].join(" ");
 }
 
+/** QEMU, with a library of ours where a NIC has its legacy registers in memory. */
+function emulator({ qemu, memoryRegisters }: Parts, { devices }: VmShape): string[] {
+  const names = devices.flatMap((device) =>
+    device.kind === "nic" && device.legacyBar === "memory" ? [device.name] : [],
+  );
+  if (names.length === 0) return qemu({ env: [] });
+  return qemu({ env: [`LAB_MEMORY_REGISTERS=${names.join(",")}`], preload: memoryRegisters });
+}
+
 /** A command line whose stdout carries the results, or the console of an interactive VM. */
 export function commandLine(
   parts: Parts,
@@ -67,7 +76,7 @@ export function commandLine(
     // setpriv: the VM dies with us, even when we are killed. The namespace is QEMU's own, and vanishes with it.
     ...["setpriv", "--pdeathsig", "KILL", "unshare", "--net", ...(process.getuid?.() === 0 ? [] : ["-r"])],
     ...["sh", "-ec", [...setup, 'exec "$@"'].join("\n"), "wires"],
-    ...parts.qemu,
+    ...emulator(parts, shape),
     ...["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"],
     // intremap needs the split interrupt controller.
     ...["-machine", "q35,kernel-irqchip=split", "-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max"],

@@ -6,6 +6,8 @@ export interface NicShape {
   name: string;
   /** Which register layouts the device offers. Without "modern" it has no ACCESS_PLATFORM. */
   layout?: "modern" | "transitional" | "legacy";
+  /** Where the legacy registers are; QEMU by itself has them in I/O ports only. */
+  legacyBar?: "ports" | "memory";
   packed?: boolean;
   /** Offers IN_ORDER: whatever it is given, it uses in that order. */
   inOrder?: boolean;
