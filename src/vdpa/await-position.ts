@@ -13,7 +13,8 @@ const MOMENT_MS = 100;
 /**
  * Returns at a moment at which all these direct rings show their position for certain, so that each can go on
  * elsewhere. Where they do not at once, their doorbells are cut, and rung between the looks, so that the device does
- * not outrun them and the guest's traffic, which alone shows it, goes on. A packed receive ring that shows nothing to the contrary passes for one used in order.
+ * not outrun them and the guest's traffic, which alone shows it, goes on. A packed receive ring that shows nothing to
+ * the contrary passes for one used in order.
  * @returns the vring base of a ring, to be asked for once the device no longer touches it
  * @throws OperatorError when that takes too long; the rings go on as before
  */
@@ -58,9 +59,11 @@ export function awaitPosition(
   if (waitUntil(mayGoOn, MOMENT_MS)) return baseOf;
   const doubtful = rings.find((ring) => !isCertain(ring) && !maySeemOrdered(ring));
   if (!doubtful) return baseOf;
+  // While the ring still stands as it was looked at.
+  const reason = reasonFor(doubtful);
   for (const ring of rings) ring.connect();
   throw new OperatorError(`queue ${doubtful.index} can not be relayed from where it is`, {
-    why: `${reasonFor(doubtful)}, and that did not change within ${PATIENCE_MS} ms`,
+    why: `${reason}, and that did not change within ${PATIENCE_MS} ms`,
     remedy: "serve the device with --datapath relay",
   });
 }
