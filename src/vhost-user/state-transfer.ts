@@ -1,6 +1,7 @@
 import { fstatSync } from "node:fs";
 import { EPOLLIN, type EventLoop } from "../hw/ffi/event-loop.ts";
-import { closeFd, readFd } from "../hw/ffi/fd.ts";
+import { closeFd } from "../hw/ffi/fd.ts";
+import { readPeerFile } from "../hw/ffi/peer-file.ts";
 import { messageOf } from "../hw/operator-error.ts";
 
 /** Most bytes of a device state that we take. */
@@ -14,7 +15,7 @@ export class StateTransfer {
   #problem: string | undefined;
   #fd: number;
 
-  /** Takes over the fd, which must be non-blocking. */
+  /** Takes over the fd: a pipe, a socket or a file. */
   constructor(
     private readonly loop: EventLoop,
     fd: number,
@@ -44,7 +45,7 @@ export class StateTransfer {
     try {
       while (this.#fd >= 0 && !this.#ended) {
         const chunk = new Uint8Array(new ArrayBuffer(4096));
-        const n = readFd(this.#fd, chunk, "device state");
+        const n = readPeerFile(this.#fd, chunk, "device state");
         if (n === undefined) return;
         if (n === 0) this.#ended = true;
         this.#bytes.push(chunk.subarray(0, n));

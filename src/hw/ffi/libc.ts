@@ -38,6 +38,8 @@ export const { symbols: libc } = dlopen("libc.so.6", {
   getsockopt: { args: [i32, i32, i32, ptr, ptr], returns: i32 },
   sendmsg: { args: [i32, ptr, i32], returns: i64_fast },
   recvmsg: { args: [i32, ptr, i32], returns: i64_fast },
+  pipe2: { args: [ptr, i32], returns: i32 },
+  splice: { args: [i32, u64, i32, u64, u64, u32], returns: i64_fast },
   process_vm_readv: { args: [i32, ptr, u64, ptr, u64, u64], returns: i64_fast },
   process_vm_writev: { args: [i32, ptr, u64, ptr, u64, u64], returns: i64_fast },
   // System calls without a wrapper, with up to six arguments.

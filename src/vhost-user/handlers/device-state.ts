@@ -1,5 +1,6 @@
 import { fstatSync } from "node:fs";
-import { fdKind, setNonBlocking, writeFd } from "../../hw/ffi/fd.ts";
+import { fdKind } from "../../hw/ffi/fd.ts";
+import { writePeerFile } from "../../hw/ffi/peer-file.ts";
 import { messageOf, OperatorError } from "../../hw/operator-error.ts";
 import { saveState, stateProblem } from "../device-state-blob.ts";
 import type { vhost_user_transfer_device_state } from "../messages.ts";
@@ -26,12 +27,10 @@ export function setDeviceStateFd(session: Session, { direction, phase }: Transfe
   const stat = fstatSync(fds.at(0));
   if (!stat.isFIFO() && !stat.isSocket() && !stat.isFile())
     refuse(`the fd can not be one: ${fdKind(fds.at(0))}`);
-  // The description is shared with nobody who still uses it: the front-end has given this end away.
-  setNonBlocking(fds.at(0));
   session.stateTransfer?.close();
   session.stateTransfer = undefined;
   if (direction === LOAD) session.stateTransfer = new StateTransfer(session.loop, fds.take());
-  else writeFd(fds.at(0), saveState(session), "device state");
+  else writePeerFile(fds.at(0), saveState(session), "device state");
   return VRING_NOFD;
 }
 
