@@ -3,6 +3,7 @@ import { createLog, createTrace } from "../cli/log.ts";
 import { EPOLLIN, EventLoop } from "../hw/ffi/event-loop.ts";
 import { isReady, POLLIN } from "../hw/ffi/fd.ts";
 import type { Log } from "../hw/log.ts";
+import type { OperatorError } from "../hw/operator-error.ts";
 import { Counters } from "../vdpa/counters.ts";
 import { RelayThreads } from "../vdpa/relay-threads/relay-threads.ts";
 import { FrontEndServer } from "../vhost-user/listener.ts";
@@ -73,6 +74,7 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
   });
   cleanup.push(() => served.close());
 
+  let fault: OperatorError | undefined;
   const server = new FrontEndServer({
     loop,
     device: served.device,
@@ -83,7 +85,10 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
     onRefused: watch.onRefused,
     onConnect: () => report({ event: "front-end", connected: true }),
     onDisconnect: () => report({ event: "front-end", connected: false }),
-    onEnd: () => loop.stop(),
+    onEnd: (error) => {
+      fault = error;
+      loop.stop();
+    },
   });
   cleanup.push(() => server.close());
   const moves = new GuestMoves({ served, server, loop, log });
@@ -108,4 +113,5 @@ function serve(data: DeviceWorkerData, log: Log, cleanup: (() => void)[]): void 
   const kept = meeting.role === "server" && meeting.keep ? server.listeningFd : undefined;
   report({ event: "ready", where, device: served.name, kept });
   loop.run();
+  if (fault) throw fault;
 }

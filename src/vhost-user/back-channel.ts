@@ -1,5 +1,4 @@
 import type { Log } from "../hw/log.ts";
-import { messageOf } from "../hw/operator-error.ts";
 import type { Connection, Message } from "./connection.ts";
 import { vhost_user_u64 } from "./messages.ts";
 import { backendRequestName, FLAG_NEED_REPLY, FLAG_REPLY, VERSION, VERSION_MASK } from "./protocol.ts";
@@ -48,7 +47,7 @@ export class BackChannel {
       if (this.#pending.length > PENDING_MAX) throw new Error(`${PENDING_MAX} requests without an answer`);
       this.#connection.send(request, flags, payload, fds, false);
     } catch (error) {
-      this.#connection.close(messageOf(error));
+      this.#connection.close(error as Error);
     }
   }
 
@@ -69,12 +68,10 @@ export class BackChannel {
     pending.answered(u64 === 0n, `it answered ${u64}`);
   }
 
-  #onClose(reason: string | undefined): void {
+  #onClose(error: Error | undefined): void {
+    const reason = error?.message ?? "by the front-end";
     if (!this.#closing)
-      this.log.warn(`back channel closed: ${reason ?? "by the front-end"}`, {
-        event: "back_channel_closed",
-        reason: reason ?? "by the front-end",
-      });
+      this.log.warn(`back channel closed: ${reason}`, { event: "back_channel_closed", reason });
     for (const { answered } of this.#pending.splice(0)) answered(false, "the back channel was closed");
   }
 }

@@ -1,7 +1,7 @@
 import { EPOLLIN, EPOLLOUT, EventLoop } from "../hw/ffi/event-loop.ts";
 import { closeFd } from "../hw/ffi/fd.ts";
 import { receiveWithFds, sendWithFds } from "../hw/ffi/fd-passing.ts";
-import { messageOf, OperatorError } from "../hw/operator-error.ts";
+import { OperatorError } from "../hw/operator-error.ts";
 import { vhost_user_header } from "./messages.ts";
 import { PassedFds } from "./passed-fds.ts";
 import { FDS_MAX, PAYLOAD_MAX, requestName } from "./protocol.ts";
@@ -17,13 +17,15 @@ export interface ConnectionEvents {
   /** Handles one message to its end; it need not close the fds. What it throws closes the connection. */
   onMessage(message: Message): void;
   /** The connection is over and its fd closed; `reason` is undefined when the peer closed between messages. */
-  onClose(reason: string | undefined): void;
+  onClose(reason: Error | undefined): void;
 }
 
 /** How long a peer may leave its receive buffer full before it is given up. */
 const SEND_TIMEOUT_MS = 5000;
 /** Messages served before other events of the loop get their turn. */
 const BATCH = 64;
+
+const broken = (what: string) => new OperatorError(what, { kind: "protocol" });
 
 /**
  * Framing on a stream socket, for either channel. Reads exactly one header, then exactly its payload, so that fds
@@ -83,7 +85,7 @@ export class Connection {
   }
 
   /** Closes the fd; `onClose` is called once. */
-  close(reason?: string): void {
+  close(reason?: Error): void {
     if (!this.#open) return;
     this.#open = false;
     this.loop.remove(this.fd);
@@ -98,18 +100,18 @@ export class Connection {
     try {
       got = receiveWithFds(this.fd, part.subarray(this.#received));
     } catch (error) {
-      this.close(messageOf(error));
+      this.close(error as Error);
       return false;
     }
     if (got === undefined) return false;
     this.#fds.push(...got.fds);
     if (got.truncated) {
-      this.close("file descriptors were lost on the way (too many, or none left in this process)");
+      this.close(broken("file descriptors were lost on the way (too many, or none left in this process)"));
     } else if (this.#fds.length > FDS_MAX) {
-      this.close(`${this.#fds.length} file descriptors in one message; ${FDS_MAX} are allowed`);
+      this.close(broken(`${this.#fds.length} file descriptors in one message; ${FDS_MAX} are allowed`));
     } else if (got.bytes === 0) {
       const midway = this.#received > 0 || this.#payload !== undefined;
-      this.close(midway ? "the peer closed in the middle of a message" : undefined);
+      this.close(midway ? broken("the peer closed in the middle of a message") : undefined);
     }
     this.#received += got.bytes;
     return this.#open;
@@ -118,7 +120,8 @@ export class Connection {
   #startPayload(): void {
     const { request, size } = vhost_user_header.read(this.#header);
     if (size > PAYLOAD_MAX) {
-      this.close(`${this.nameOf(request)} announces a payload of ${size} bytes; ${PAYLOAD_MAX} are allowed`);
+      const what = `${this.nameOf(request)} announces a payload of ${size} bytes`;
+      this.close(broken(`${what}; ${PAYLOAD_MAX} are allowed`));
       return;
     }
     this.#payload = new Uint8Array(new ArrayBuffer(size));
@@ -133,7 +136,7 @@ export class Connection {
     try {
       this.events.onMessage({ request, flags, payload, fds });
     } catch (error) {
-      this.close(messageOf(error));
+      this.close(error as Error);
     } finally {
       fds.closeRest();
     }

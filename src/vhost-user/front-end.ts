@@ -30,6 +30,9 @@ export interface FrontEndContext {
   readonly onRefused?: ((message: string) => void) | undefined;
 }
 
+/** `why` is undefined when the front-end closed its connection between two messages. */
+type FrontEndGone = (frontEnd: FrontEnd, why: Error | undefined) => void;
+
 /** One connected front-end: its connection and its session, from the first message to the clean end of both. */
 export class FrontEnd {
   readonly session: Session;
@@ -38,13 +41,13 @@ export class FrontEnd {
   messages = 0;
   /** The message over which the connection ends. */
   #fatal: string | undefined;
-  readonly #onGone: (frontEnd: FrontEnd) => void;
+  readonly #onGone: FrontEndGone;
 
   /** Takes over the fd. `onGone` is called once, when the device is reset and everything is closed. */
   constructor(
     private readonly context: FrontEndContext,
     fd: number,
-    onGone: (frontEnd: FrontEnd) => void,
+    onGone: FrontEndGone,
   ) {
     this.#onGone = onGone;
     context.onChange?.();
@@ -78,7 +81,9 @@ export class FrontEnd {
       const name = requestName(message.request);
       if (outcome.disconnect) {
         this.#fatal = name;
-        this.connection.close(line);
+        const { refused } = outcome;
+        const kind = refused instanceof OperatorError ? refused.kind : undefined;
+        this.connection.close(new OperatorError(line, { kind, cause: refused }));
         return;
       }
       log.warn(line, { event: "message_refused", message: name, error: messageOf(outcome.refused) });
@@ -86,7 +91,7 @@ export class FrontEnd {
     if (outcome.reply) this.connection.send(message.request, VERSION | FLAG_REPLY, outcome.reply);
   }
 
-  #onClose(reason: string | undefined): void {
+  #onClose(error: Error | undefined): void {
     const { log } = this.context;
     this.context.onChange?.();
     try {
@@ -98,8 +103,9 @@ export class FrontEnd {
       });
     }
     const event = "front_end_disconnected";
+    const reason = error?.message;
     if (reason) log.warn(`front-end disconnected: ${reason}`, { event, reason, message: this.#fatal });
     else log.info("front-end disconnected", { event });
-    this.#onGone(this);
+    this.#onGone(this, error);
   }
 }

@@ -16,8 +16,8 @@ export interface FrontEndServerOptions extends Readonly<Omit<FrontEndContext, "c
   readonly onListening?: (() => void) | undefined;
   readonly onConnect?: (() => void) | undefined;
   readonly onDisconnect?: (() => void) | undefined;
-  /** A single connection given by `listenFd` has ended: nobody can come any more. */
-  readonly onEnd?: (() => void) | undefined;
+  /** A single connection given by `listenFd` has ended: nobody can come any more. With what the front-end did wrong. */
+  readonly onEnd?: ((fault: OperatorError | undefined) => void) | undefined;
 }
 
 /** Messages of a front-end that are looked at to find out whether it has gone when another one knocks. */
@@ -182,11 +182,11 @@ export class FrontEndServer {
   #serve(fd: number): void {
     this.#context.counters.add("connections");
     this.options.log.info("front-end connected", { event: "front_end_connected" });
-    this.#frontEnd = new FrontEnd(this.#context, fd, (frontEnd) => this.#onGone(frontEnd));
+    this.#frontEnd = new FrontEnd(this.#context, fd, (frontEnd, why) => this.#onGone(frontEnd, why));
     this.options.onConnect?.();
   }
 
-  #onGone(frontEnd: FrontEnd): void {
+  #onGone(frontEnd: FrontEnd, why: Error | undefined): void {
     this.#frontEnd = undefined;
     this.options.onDisconnect?.();
     if (this.#closed) return;
@@ -194,7 +194,7 @@ export class FrontEndServer {
       // A front-end that hangs up at once, every time, is asked ever more seldom.
       if (frontEnd.messages > 0) this.#retry?.reset();
       this.#retry?.wait();
-    } else if (this.#listenFd < 0) this.options.onEnd?.();
+    } else if (this.#listenFd < 0) this.options.onEnd?.(faultIn(why));
   }
 
   #tryConnect(path: string): void {
@@ -218,4 +218,15 @@ export class FrontEndServer {
       this.options.log.warn(problem, { event: "front_end_unreachable", reason: problem });
     this.#lastProblem = problem;
   }
+}
+
+/** The error of an end that the front-end is to blame for; that its process was killed is none. */
+function faultIn(why: Error | undefined): OperatorError | undefined {
+  if (why === undefined || isErrno(why, "ECONNRESET", "EPIPE")) return undefined;
+  const kind = why instanceof OperatorError ? why.kind : undefined;
+  return new OperatorError("the front-end was disconnected, and no other can come", {
+    why: why.message,
+    kind,
+    cause: why,
+  });
 }

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { closeFd } from "../../src/hw/ffi/fd.ts";
+import { sendWithFds } from "../../src/hw/ffi/fd-passing.ts";
 import { listenUnix, unixSocketPair } from "../../src/hw/ffi/unix-socket.ts";
 import { Channel, Listener } from "../support/front-end/channel.ts";
 import { FrontEnd } from "../support/front-end/front-end.ts";
@@ -136,6 +137,16 @@ test("--fd takes a connected socket", async () => {
     guest.close();
   }
   expect(await daemon.stop()).toBe(0);
+}, 60_000);
+
+test("a connected socket whose front-end breaks the protocol ends with an exit code of its own", async () => {
+  const [ours, theirs] = unixSocketPair();
+  const daemon = await start({ meeting: ["--fd", "3"], fd: theirs });
+  closeFd(theirs);
+  sendWithFds(ours, new Uint8Array(64).fill(0xff));
+  expect(await daemon.ended()).toBe(5);
+  expect(daemon.log.join("\n")).toContain("announces a payload of 4294967295 bytes");
+  closeFd(ours);
 }, 60_000);
 
 test("--print-capabilities says what it is, as JSON, and exits", async () => {

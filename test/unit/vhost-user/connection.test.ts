@@ -26,7 +26,7 @@ function connect(): void {
   connection = new Connection(loop, ours, {
     onMessage: ({ request, flags, payload, fds }) =>
       void received.push({ request, flags, payload: [...payload], fds: fds.count }),
-    onClose: (reason) => void closes.push(reason),
+    onClose: (reason) => void closes.push(reason?.message),
   });
   peer = new Peer(loop, theirs);
 }
@@ -183,7 +183,7 @@ test("what the handler throws ends the connection", () => {
     onMessage: () => {
       throw new Error("handler failed");
     },
-    onClose: (reason) => void reasons.push(reason),
+    onClose: (reason) => void reasons.push(reason?.message),
   });
   const other = new Peer(loop, theirs);
   other.post(1);
