@@ -5,6 +5,7 @@ import { isBridge, type PciDevice } from "./device.ts";
 import { deviceUses } from "./device-use.ts";
 import { type Host, readAttribute } from "./host.ts";
 import { hasIommu, readIommuGroup } from "./iommu-group.ts";
+import { needsRoot } from "./needs-root.ts";
 
 /** Refuses devices that something depends on. */
 export function checkUnused(devices: readonly PciDevice[], host: Host): void {
@@ -71,11 +72,6 @@ export function checkRights(needed: boolean, host: Host): void {
   try {
     accessSync(path, constants.W_OK);
   } catch (cause) {
-    throw new OperatorError("drivers can not be changed", {
-      why: `this user may not write ${path}`,
-      remedy: "run it as root: sudo vdpactl bind …",
-      kind: "not-ready",
-      cause,
-    });
+    throw needsRoot("drivers can not be changed", `write ${path}`, cause);
   }
 }

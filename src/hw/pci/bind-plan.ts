@@ -96,37 +96,43 @@ function isOnlyARule(bdf: string, action: BindAction, rules: readonly RuleChange
 
 /** @throws OperatorError (not-ready) when this process may not carry the plan out */
 export function checkPlanRights(plan: BindPlan, host: Host = HOST): void {
-  const paths = plan.devices.flatMap(({ writes }) => writes.map(({ path }) => path));
-  checkRights(paths.length > 0 || plan.owner !== undefined || plan.rules.length > 0, host);
+  const changes = plan.devices.some(({ writes, forget }) => writes.length > 0 || forget);
+  checkRights(changes || plan.owner !== undefined || plan.rules.length > 0, host);
 }
 
 function planDevice(device: PciDevice, action: BindAction, host: Host): DevicePlan {
-  const original = originalDriver(device.bdf, host);
-  const goal = goalOf(device, action, original);
+  const restores = action.kind === "restore";
+  const goal = goalOf(device, action, host);
   const blocked = isVfioDriver(device.driver) && vfioHolders(device, host).length > 0;
   const writes = planDriver(device, goal, host).map((write) =>
     blocked && write.path.endsWith("/unbind") ? { ...write, mayBlock: true } : write,
   );
-  const state = { driver: device.driver, driver_override: device.driver_override };
-  // From a VFIO driver to another one, the driver before the first of them is still what counts.
-  const worthRemembering = !original || (device.driver !== undefined && !isVfioDriver(device.driver));
-  const takes = action.kind !== "restore" && writes.length > 0;
+  const takes = !restores && writes.length > 0;
   return {
     device,
     goal,
     writes,
-    remember: takes && worthRemembering ? state : undefined,
-    forget: action.kind === "restore",
+    remember: takes && isWorthRemembering(device, host) ? stateOf(device) : undefined,
+    forget: restores && originalDriver(device.bdf, host) !== undefined,
   };
 }
 
-function goalOf(device: PciDevice, action: BindAction, original: OriginalDriver | undefined): DriverGoal {
+const stateOf = ({ driver, driver_override }: PciDevice): OriginalDriver => ({ driver, driver_override });
+
+/** From a VFIO driver to another one, the driver before the first of them is still what counts. */
+function isWorthRemembering({ bdf, driver }: PciDevice, host: Host): boolean {
+  const isAFirst = driver !== undefined && !isVfioDriver(driver);
+  return originalDriver(bdf, host) === undefined || isAFirst;
+}
+
+function goalOf(device: PciDevice, action: BindAction, host: Host): DriverGoal {
   if (action.kind === "bind") return { kind: "driver", driver: action.driver };
   if (action.kind === "unbind") return { kind: "none" };
+  const original = originalDriver(device.bdf, host);
   if (original) return { kind: "state", ...original };
   // Not taken by us: a device at VFIO goes to its usual driver, any other one is where it belongs.
   if (isVfioDriver(device.driver) || device.driver === undefined) return { kind: "standard" };
-  return { kind: "state", driver: device.driver, driver_override: device.driver_override };
+  return { kind: "state", ...stateOf(device) };
 }
 
 const losesDriver = ({ writes }: DevicePlan) => writes.some(({ path }) => path.endsWith("/unbind"));
