@@ -1,16 +1,21 @@
-import { join } from "node:path";
 import type { Output } from "../../cli/output.ts";
 import type { Bound } from "../../hw/pci/bind.ts";
 import type { BindPlan } from "../../hw/pci/bind-plan.ts";
 import { showWrite } from "../../hw/pci/driver-plan.ts";
 import type { Host } from "../../hw/pci/host.ts";
 import type { NodeOwner } from "../../hw/pci/node-owner.ts";
+import { ownedNodes } from "../../hw/pci/owned-nodes.ts";
 
 /** One step of a plan; JSON keys are documented in docs/cli.md. */
 export type Step =
   | { readonly kind: "modprobe"; readonly module: string }
   | { readonly kind: "write"; readonly bdf: string; readonly path: string; readonly value: string }
-  | { readonly kind: "chown"; readonly path: string; readonly owner: string }
+  | {
+      readonly kind: "chown";
+      readonly bdf: string | null;
+      readonly path: string | null;
+      readonly owner: string;
+    }
   | { readonly kind: "rule"; readonly bdf: string; readonly path: string; readonly text: string | null };
 
 /** All steps of a plan in their order. */
@@ -26,23 +31,28 @@ export function stepsOf(plan: BindPlan, host: Host): Step[] {
 }
 
 function chownSteps(plan: BindPlan, owner: NodeOwner, host: Host): Step[] {
-  const groups = new Set(plan.devices.flatMap(({ device }) => device.iommu_group ?? []));
-  return [...groups].map((group) => ({
+  return ownedNodes(plan.devices, host).map(({ bdf, path }) => ({
     kind: "chown",
-    path: join(host.dev, "vfio", String(group)),
+    bdf: bdf ?? null,
+    path: path ?? null,
     owner: `${owner.uid ?? ""}:${owner.gid ?? ""}`,
   }));
 }
 
-/** The steps as shell commands. */
+/** The steps as shell commands; what can not be told as one is a comment. */
 export function renderSteps(steps: readonly Step[]): string {
   const command = (step: Step) => {
     if (step.kind === "modprobe") return `modprobe ${step.module}`;
-    if (step.kind === "chown") return `chown ${step.owner} ${step.path}`;
+    if (step.kind === "chown") return showChown(step);
     if (step.kind === "write") return showWrite(step);
     return step.text === null ? `rm ${step.path}` : `cat > ${step.path} << 'END'\n${step.text}END`;
   };
   return steps.map((step) => `${command(step)}\n`).join("");
+}
+
+function showChown({ bdf, path, owner }: Step & { kind: "chown" }): string {
+  if (path !== null) return `chown ${owner} ${path}`;
+  return `# chown ${owner} /dev/vfio/devices/NAME: the kernel gives ${bdf} a node of its own when it is bound, where it has such nodes`;
 }
 
 export function renderBound(bound: readonly Bound[], output: Output): string {

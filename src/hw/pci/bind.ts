@@ -13,7 +13,7 @@ import { findPciDevice, readPciDevice } from "./device.ts";
 import { planDriver } from "./driver-plan.ts";
 import { HOST, type Host } from "./host.ts";
 import { forgetDriver, rememberDriver } from "./original-driver.ts";
-import { vfioNodes } from "./vfio-holders.ts";
+import { ownedNodes } from "./owned-nodes.ts";
 
 export interface Surroundings {
   readonly host: Host;
@@ -65,10 +65,9 @@ export async function executePlan(
       await executeDevice(device, log, { host, system, signal });
     }
     if (plan.owner) {
-      for (const { device } of plan.devices) {
-        for (const node of vfioNodes(findPciDevice(device.bdf, host), host))
-          await system.chown(node, plan.owner);
-      }
+      const done = plan.devices.map((device) => asDone(device, host));
+      for (const { path } of ownedNodes(done, host))
+        if (path !== undefined) await system.chown(path, plan.owner);
     }
     for (const rule of plan.rules) {
       const change = rule.text === undefined ? "removing" : "writing";
@@ -91,6 +90,13 @@ export async function executePlan(
     persistent: ruled.has(device.bdf),
   }));
 }
+
+/** The plan of a device that has been carried out: the device as it is now, and nothing to write. */
+const asDone = (plan: DevicePlan, host: Host): DevicePlan => ({
+  ...plan,
+  device: findPciDevice(plan.device.bdf, host),
+  writes: [],
+});
 
 function undoRule(undo: RuleChange, log: Log): void {
   try {

@@ -10,13 +10,20 @@ export interface Holder {
 
 /** Nodes through which VFIO gives a device away: its group's, and its own where the kernel has such. */
 export function vfioNodes(device: PciDevice, host: Host = HOST): string[] {
+  const group = groupNode(device, host);
+  return [...(group === undefined ? [] : [group]), ...ownNodes(device, host)];
+}
+
+export function groupNode({ iommu_group }: PciDevice, host: Host): string | undefined {
+  return iommu_group === undefined ? undefined : join(host.dev, "vfio", String(iommu_group));
+}
+
+/** Kernels without VFIO_DEVICE_CDEV have the folder too, but no device number and no node. */
+export function ownNodes(device: PciDevice, host: Host): string[] {
   const folder = join(device.path, "vfio-dev");
-  // Kernels without VFIO_DEVICE_CDEV have the folder too, but no device number and no node.
-  const own = listDirectory(folder)
+  return listDirectory(folder)
     .filter((name) => readAttribute(join(folder, name, "dev")) !== undefined)
     .map((name) => join(host.dev, "vfio/devices", name));
-  const group = device.iommu_group === undefined ? [] : [join(host.dev, "vfio", String(device.iommu_group))];
-  return [...group, ...own];
 }
 
 /** Processes that have a device or its group open. Those of other users are seen by root only. */

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { renderSteps, stepsOf } from "../../../../src/commands/bind/render.ts";
+import { renderSteps, type Step, stepsOf } from "../../../../src/commands/bind/render.ts";
 import { type BindFlags, requestOf } from "../../../../src/commands/bind/request.ts";
 import { planBinding } from "../../../../src/hw/pci/bind-plan.ts";
 import { rememberDriver } from "../../../../src/hw/pci/original-driver.ts";
-import { FakeHost } from "../../hw/pci/fake-host.ts";
+import { type FakeDevice, FakeHost } from "../../hw/pci/fake-host.ts";
 
 const BDF = "0000:00:04.0";
 let host: FakeHost;
@@ -69,8 +69,41 @@ test("a dry run shows every step as a shell command", () => {
     `echo ${BDF} > ${device}/driver/unbind`,
     `echo ${BDF} > ${host.sys}/bus/pci/drivers_probe`,
     `chown 5:6 ${host.dev}/vfio/7`,
+    `# chown 5:6 /dev/vfio/devices/NAME: the kernel gives ${BDF} a node of its own when it is bound, where it has such nodes`,
     "",
   ]);
+});
+
+const ownerOf = (device: FakeDevice, flags: Partial<BindFlags> = {}) => {
+  host.device(BDF, { driver: "vfio-pci", driver_override: "vfio-pci", group: 7, ...device });
+  const plan = planBinding(request({ owner: { uid: 5, gid: 6 }, ...flags }), host);
+  return stepsOf(plan, host).filter(({ kind }) => kind === "chown");
+};
+const BOUND: FakeDevice = { files: { "vfio-dev/vfio0/dev": "511:0\n" } };
+const chown = (bdf: string | null, path: string | null): Step => ({ kind: "chown", bdf, path, owner: "5:6" });
+const groupNode = () => chown(null, `${host.dev}/vfio/7`);
+
+test("a dry run gives away the nodes that a bound device has", () => {
+  const own = chown(BDF, `${host.dev}/vfio/devices/vfio0`);
+  expect(ownerOf(BOUND)).toEqual([groupNode(), own]);
+  // The override alone does not bind it anew.
+  expect(ownerOf({ ...BOUND, driver_override: "(null)" })).toEqual([groupNode(), own]);
+});
+
+test("a dry run gives away no node that this kernel does not have", () => {
+  expect(ownerOf({ files: { "vfio-dev/vfio0/power/control": "" } })).toEqual([groupNode()]);
+});
+
+test.each<[string, FakeDevice, Partial<BindFlags>]>([
+  ["that is yet to be bound", { driver: "virtio-pci" }, {}],
+  ["that changes from one VFIO driver to another", BOUND, { driver: "virtio_vfio_pci" }],
+])("a dry run does not know the own node of a device %s", (_, device, flags) => {
+  expect(ownerOf(device, flags)).toEqual([groupNode(), chown(BDF, null)]);
+});
+
+test("a dry run gives a group's node away once", () => {
+  host.device("0000:00:05.0", { driver: "vfio-pci", driver_override: "vfio-pci", group: 7 });
+  expect(ownerOf({}, { pci: [BDF, "0000:00:05.0"] })).toEqual([groupNode()]);
 });
 
 test("a dry run shows the rule for the next boot, and its removal", () => {

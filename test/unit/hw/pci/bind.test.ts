@@ -177,6 +177,23 @@ test("device nodes are given away, also of devices bound before", async () => {
   ]);
 });
 
+test("a group's node is given away once", async () => {
+  host.device(B, { driver: "virtio-pci", group: 1 });
+  await run([A, B], BIND, { owner: { uid: 1000, gid: 1001 } });
+  expect(kernel.chowns.map(({ path }) => path)).toEqual([`${host.dev}/vfio/1`]);
+});
+
+test("what a dry run could not name is given away once the device is bound", async () => {
+  kernel.onWrite = ({ path }) => {
+    if (path.endsWith("/drivers_probe")) host.file(`sys/bus/pci/devices/${A}/vfio-dev/vfio3/dev`, "511:3\n");
+  };
+  await run([A], BIND, { owner: { uid: 1000, gid: 1001 } });
+  expect(kernel.chowns.map(({ path }) => path)).toEqual([
+    `${host.dev}/vfio/1`,
+    `${host.dev}/vfio/devices/vfio3`,
+  ]);
+});
+
 test("a node that this kernel does not have is not waited for", async () => {
   await run([A], BIND);
   // What a kernel without VFIO_DEVICE_CDEV shows.
