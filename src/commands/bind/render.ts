@@ -35,9 +35,12 @@ function chownSteps(plan: BindPlan, owner: NodeOwner, host: Host): Step[] {
     kind: "chown",
     bdf: bdf ?? null,
     path: path ?? null,
-    owner: `${owner.uid ?? ""}:${owner.gid ?? ""}`,
+    owner: showOwner(owner),
   }));
 }
+
+/** As chown(1) takes it, to which a colon without a group after it would mean the user's login group. */
+const showOwner = ({ uid, gid }: NodeOwner) => `${uid ?? ""}${gid === undefined ? "" : `:${gid}`}`;
 
 /** The steps as shell commands; what can not be told as one is a comment. */
 export function renderSteps(steps: readonly Step[]): string {

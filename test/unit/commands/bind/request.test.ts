@@ -90,6 +90,14 @@ test("a dry run gives away the nodes that a bound device has", () => {
   expect(ownerOf({ ...BOUND, driver_override: "(null)" })).toEqual([groupNode(), own]);
 });
 
+test.each([
+  [{ uid: 5, gid: 6 }, "5:6"],
+  [{ uid: 5, gid: undefined }, "5"],
+  [{ uid: undefined, gid: 6 }, ":6"],
+])("to chown(1), %p is %s", (owner, text) => {
+  expect(ownerOf({}, { owner })).toMatchObject([{ kind: "chown", owner: text }]);
+});
+
 test("a dry run gives away no node that this kernel does not have", () => {
   expect(ownerOf({ files: { "vfio-dev/vfio0/power/control": "" } })).toEqual([groupNode()]);
 });
