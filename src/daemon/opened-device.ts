@@ -11,6 +11,7 @@ import { openVirtio } from "../hw/virtio/open.ts";
 import { traceFunction } from "../hw/virtio/trace/trace-function.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import type { Counters } from "../vdpa/counters.ts";
+import { requireInterrupts } from "../vdpa/interrupts.ts";
 import { type NetDeviceOptions, VirtioNetDevice } from "../vdpa/net-device.ts";
 import { requireTranslatedDma } from "../vdpa/translated-dma.ts";
 import type { Target } from "./messages.ts";
@@ -62,6 +63,7 @@ export class OpenedDevice {
           kind: "not-ready",
         });
       }
+      requireInterrupts(fn);
       if (!options.force) requireTranslatedDma(fn.name, transport.deviceFeatures());
       const device = new VirtioNetDevice(transport, { ...options, memory: memoryOn(fn.dma) });
       undo.push(() => device.close());

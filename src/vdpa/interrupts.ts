@@ -5,6 +5,16 @@ import type { Log } from "../hw/log.ts";
 import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import type { PciFunction } from "../hw/pci-function.ts";
 
+/** Refuses a device that could not tell a guest of anything. */
+export function requireInterrupts(fn: PciFunction): void {
+  if (fn.msixVectors > 0) return;
+  throw new OperatorError(`${fn.name} can not interrupt`, {
+    why: "it has no MSI-X vectors",
+    remedy: "give it vectors, 2 for each queue pair and 2 more (QEMU: vectors=N)",
+    kind: "not-ready",
+  });
+}
+
 /**
  * Hands the guest's call eventfds to the device's MSI-X vectors. Vector 0 is the configuration's, vector i + 1 queue
  * i's. Where the device has too few vectors the last one is shared: its eventfd is ours, and each of its interrupts
@@ -42,17 +52,10 @@ export class Interrupts {
     });
   }
 
-  /** Allocates vectors for the configuration and `queues` queues, as far as the device has them. */
+  /** Allocates vectors for the configuration and `queues` queues, as far as the device has them: one at least. */
   enable(queues: number): void {
     const wanted = queues + 1;
     this.#vectors = Math.min(wanted, this.fn.msixVectors);
-    if (this.#vectors === 0) {
-      throw new OperatorError(`${this.fn.name} can not interrupt`, {
-        why: `it has no MSI-X vectors and ${queues} queues need at least one`,
-        remedy: "give the device vectors, in QEMU with vectors=N",
-        kind: "not-ready",
-      });
-    }
     this.fn.enableMsix(this.#vectors);
     this.#sharedVector = this.#vectors < wanted ? this.#vectors - 1 : undefined;
     if (this.#sharedVector !== undefined) {

@@ -37,6 +37,7 @@ export function describeDevice(device: PciDevice, { host, lookUp, readRegisters 
   const layout = layoutOf(device, isTransitionalId(device.device));
   const accessPlatform = offersAccessPlatform(bits, layout);
   const capabilities = capabilityRecords(device);
+  const vectors = msixVectors(capabilities);
   const names = lookUp(device);
   return {
     bdf: device.bdf,
@@ -58,7 +59,7 @@ export function describeDevice(device: PciDevice, { host, lookUp, readRegisters 
     vfio: access?.way ?? null,
     queues: registers?.queues ?? kernel.queues,
     queue_size: registers?.queueSize ?? null,
-    msix_vectors: msixVectors(capabilities),
+    msix_vectors: vectors ?? null,
     features,
     config: registers?.config ?? kernel.config,
     // A kernel driver older than the feature would not accept it, so its absence there tells nothing.
@@ -75,7 +76,7 @@ export function describeDevice(device: PciDevice, { host, lookUp, readRegisters 
       prefetchable,
     })),
     capabilities: capabilities ?? null,
-    obstacles: findObstacles(device, { type, uses, accessPlatform, access }, host),
+    obstacles: findObstacles(device, { type, uses, accessPlatform, msixVectors: vectors, access }, host),
     note: live && "problem" in live ? live.problem : null,
   };
 }
@@ -102,8 +103,9 @@ function featuresOf(device: PciDevice, type: number, registers: Registers | unde
   };
 }
 
-function msixVectors(capabilities: ReturnType<typeof capabilityRecords>): number | null {
-  if (!capabilities) return null;
+/** 0 without MSI-X; undefined where the capabilities can not be read. */
+function msixVectors(capabilities: ReturnType<typeof capabilityRecords>): number | undefined {
+  if (!capabilities) return undefined;
   const size = capabilities.find(({ name }) => name === "MSI-X")?.values["table_size"];
   return typeof size === "number" ? size : 0;
 }

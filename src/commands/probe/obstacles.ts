@@ -14,6 +14,8 @@ export interface Findings {
   readonly uses: readonly string[];
   /** Undefined when it is not known. */
   readonly accessPlatform: boolean | undefined;
+  /** MSI-X vectors; undefined when it is not known. */
+  readonly msixVectors: number | undefined;
   /** Undefined for a device that is not bound to VFIO. */
   readonly access: VfioAccess | undefined;
 }
@@ -25,6 +27,7 @@ export function findObstacles(device: PciDevice, findings: Findings, host: Host)
   return [
     ...unsupportedType(findings.type),
     ...(device.iommu_group === undefined || isNoIommuGroup(device, host) ? [noIommu(host)] : []),
+    ...(findings.msixVectors === 0 ? [NO_VECTORS] : []),
     ...(findings.accessPlatform === false ? [NO_ACCESS_PLATFORM] : []),
     ...sharedGroup(device, host),
     ...usedBy(findings.uses, bound),
@@ -53,6 +56,12 @@ const noIommu = (host: Host): Obstacle => ({
 /** VFIO without an IOMMU makes up groups, whose nodes have a name of their own. */
 const isNoIommuGroup = ({ iommu_group }: PciDevice, host: Host) =>
   iommu_group !== undefined && existsSync(join(host.dev, "vfio", `noiommu-${iommu_group}`));
+
+const NO_VECTORS: Obstacle = {
+  code: "no_vectors",
+  text: "it has no MSI-X vectors, so it can not interrupt a guest",
+  remedy: "give the virtual device vectors=N, 2 for each queue pair and 2 more (QEMU)",
+};
 
 const NO_ACCESS_PLATFORM: Obstacle = {
   code: "no_access_platform",

@@ -96,6 +96,7 @@ export type ObstacleCode =
   | "not_bound"
   | "in_use"
   | "held"
+  | "no_vectors"
   | "no_access_platform"
   | "memlock"
   | "vfio_permission";

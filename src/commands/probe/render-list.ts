@@ -8,6 +8,7 @@ const SHORT: Readonly<Record<ObstacleCode, string>> = {
   not_bound: "not bound",
   in_use: "in use",
   held: "held",
+  no_vectors: "no vectors",
   no_access_platform: "no ACCESS_PLATFORM",
   memlock: "memlock limit",
   vfio_permission: "no permission",

@@ -187,6 +187,17 @@ test("legacy and transitional devices", () => {
   expect(describe()).toMatchObject({ layout: "transitional", access_platform: null });
 });
 
+test("a device without interrupts, and one whose capabilities can not be read", () => {
+  const config = new ConfigSpace().addVirtio(0x40, { type: 1, bar: 0, offset: 0, length: 0x38 }).bytes;
+  host.device(BDF, { driver: "vfio-pci", group: 3, config });
+  expect(describe()).toMatchObject({
+    msix_vectors: 0,
+    obstacles: [{ code: "no_vectors", remedy: expect.stringContaining("vectors=") }],
+  });
+  host.device(BDF, { driver: "vfio-pci", group: 3, config: config.slice(0, 64) });
+  expect(describe()).toMatchObject({ msix_vectors: null, obstacles: [] });
+});
+
 test("doorbells with a page each can be mapped into the guest", () => {
   const config = new ConfigSpace().addVirtio(0x40, {
     type: 2,
