@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { hypervisorPresent } from "../hw/hypervisor.ts";
 import { OperatorError } from "../hw/operator-error.ts";
 import { hasFeature, VIRTIO_F_ACCESS_PLATFORM } from "../hw/virtio/features.ts";
 
@@ -18,9 +18,4 @@ export function requireTranslatedDma(
     remedy: "create it with iommu_platform=on (QEMU), or add --force if its DMA is translated all the same",
     kind: "refused",
   });
-}
-
-/** Whether the processor says that it is virtual (the `hypervisor` flag). */
-export function hypervisorPresent(cpuinfo = readFileSync("/proc/cpuinfo", "utf8")): boolean {
-  return /^flags\s*:.*\bhypervisor\b/m.test(cpuinfo);
 }

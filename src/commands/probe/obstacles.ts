@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { hypervisorPresent } from "../../hw/hypervisor.ts";
 import { iommuRemedy } from "../../hw/pci/bind-checks.ts";
 import type { PciDevice } from "../../hw/pci/device.ts";
 import { type Host, readAttribute } from "../../hw/pci/host.ts";
@@ -28,7 +29,7 @@ export function findObstacles(device: PciDevice, findings: Findings, host: Host)
     ...unsupportedType(findings.type),
     ...(device.iommu_group === undefined || isNoIommuGroup(device, host) ? [noIommu(host)] : []),
     ...(findings.msixVectors === 0 ? [NO_VECTORS] : []),
-    ...(findings.accessPlatform === false ? [NO_ACCESS_PLATFORM] : []),
+    ...(findings.accessPlatform === false ? untranslatedDma(host) : []),
     ...sharedGroup(device, host),
     ...usedBy(findings.uses, bound),
     ...(access ? permission(device, access) : [notBound(device)]),
@@ -63,11 +64,18 @@ const NO_VECTORS: Obstacle = {
   remedy: "give the virtual device vectors=N, 2 for each queue pair and 2 more (QEMU)",
 };
 
-const NO_ACCESS_PLATFORM: Obstacle = {
-  code: "no_access_platform",
-  text: "it does not offer ACCESS_PLATFORM, so an emulated IOMMU does not translate its DMA",
-  remedy: "give the virtual device iommu_platform=on (QEMU); on a real IOMMU use serve --force",
-};
+/** As `serve` sees it (requireTranslatedDma): outside of a virtual machine nothing bypasses the IOMMU. */
+const untranslatedDma = (host: Host): Obstacle[] =>
+  hypervisorPresent(readAttribute(join(host.proc, "cpuinfo")) ?? "")
+    ? [
+        {
+          code: "no_access_platform",
+          text: "it does not offer ACCESS_PLATFORM, so an emulated IOMMU does not translate its DMA",
+          remedy:
+            "create it with disable-legacy=on,iommu_platform=on (QEMU), or use serve --force if its DMA is translated all the same",
+        },
+      ]
+    : [];
 
 function sharedGroup(device: PciDevice, host: Host): Obstacle[] {
   if (device.iommu_group === undefined) return [];

@@ -168,8 +168,10 @@ test("who shares the group", () => {
   });
 });
 
-test("ACCESS_PLATFORM missing, and unknowable", () => {
+test("ACCESS_PLATFORM missing in a virtual machine and elsewhere, and unknowable", () => {
   boundToKernel(bits(32));
+  expect(describe()).toMatchObject({ access_platform: false, obstacles: [{ code: "not_bound" }] });
+  host.file("proc/cpuinfo", "flags\t\t: fpu hypervisor lahf_lm\n");
   expect(codes()).toContain("no_access_platform");
   host.device("0000:00:06.0", { group: 4 });
   expect(describe("0000:00:06.0").access_platform).toBeNull();
