@@ -10,7 +10,7 @@ export function deviceError(fn: PciFunction, what: string, why: string, remedy?:
 export function deviceGone(fn: PciFunction): OperatorError {
   return new OperatorError(`${fn.name} no longer answers`, {
     why: "its registers read as all ones, as if it had been unplugged",
-    remedy: "check that the device is still there: vdpactl probe",
+    remedy: hasAddress(fn) ? "check that the device is still there: vdpactl probe" : undefined,
     kind: "not-ready",
   });
 }
@@ -21,6 +21,9 @@ export function deviceStuck(fn: PciFunction, what: string, limitMs: number): Ope
     fn,
     `${what} did not complete`,
     `the device was given ${limitMs / 1000} s`,
-    `reset it: vdpactl bind --unbind --pci ${fn.name}, then bind it again`,
+    hasAddress(fn) ? `reset it: vdpactl bind --unbind --pci ${fn.name}, then bind it again` : undefined,
   );
 }
+
+/** Simulated devices (`sim`, `sim0` …) have none, so that no command finds them. */
+const hasAddress = ({ name }: PciFunction) => name.includes(":");
