@@ -48,7 +48,7 @@ export default scenario({
       "a kernel driver in the group",
       SMBUS,
       drivers,
-      `bind the whole group: vdpactl bind --pci ${SMBUS}`,
+      `bind the whole group: vdpactl bind ${SATA} ${SMBUS}`,
     );
 
     writeFileSync(`/sys/bus/pci/devices/${SATA}/driver/unbind`, SATA);

@@ -1,5 +1,5 @@
 import { SysError } from "../ffi/errno.ts";
-import { companionNodes, groupOffenders, holdersOf, IOMMUFD_PATH } from "./host.ts";
+import { companionNodes, type GroupOffender, groupOffenders, holdersOf, IOMMUFD_PATH } from "./host.ts";
 import type { Kernel } from "./kernel.ts";
 
 /** The same failed call, with the reason and remedy that fit the situation. */
@@ -65,6 +65,16 @@ export function explainBusy(
   return because(error, `${who} uses it`, "stop that process first");
 }
 
+/** As `0000:00:05.0 (virtio-pci), …`. */
+export const nameOffenders = (offenders: readonly GroupOffender[]) =>
+  offenders.map(({ bdf, driver }) => `${bdf} (${driver})`).join(", ");
+
+/** The command that gives the rest of a device's group to user space; one that leaves some out would be refused. */
+export function bindRemedy(bdf: string, offenders: readonly GroupOffender[]): string {
+  const together = [bdf, ...offenders.map((offender) => offender.bdf)].sort();
+  return `bind the whole group: vdpactl bind ${together.join(" ")}`;
+}
+
 /** Explains a refused attachment to the IOMMU: an unsafe platform, or other devices of the group. */
 export function explainAttach(error: unknown, bdf: string, group: string, kernel: Kernel): unknown {
   if (!(error instanceof SysError)) return error;
@@ -72,8 +82,8 @@ export function explainAttach(error: unknown, bdf: string, group: string, kernel
   if (offenders.length > 0) {
     return because(
       error,
-      `IOMMU group ${group} has devices with kernel drivers: ${offenders.join(", ")}`,
-      `bind the whole group: vdpactl bind --pci ${bdf}`,
+      `IOMMU group ${group} has devices with kernel drivers: ${nameOffenders(offenders)}`,
+      bindRemedy(bdf, offenders),
     );
   }
   // With iommufd each holder owns the group's DMA alone, and the others get EPERM too (iommu_device_claim_dma_owner).

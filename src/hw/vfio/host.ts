@@ -58,16 +58,22 @@ function cdevOf(kernel: Kernel, sysfs: string): string | undefined {
   return name && `${CDEV_FOLDER}/${name}`;
 }
 
-/** Devices of a group that keep it from user space, as `0000:00:05.0 (virtio-pci)`. */
-export function groupOffenders(kernel: Kernel, group: string): string[] {
+/** A device whose driver keeps its group from user space. */
+export interface GroupOffender {
+  readonly bdf: string;
+  readonly driver: string;
+}
+
+/** Devices of a group that keep it from user space, in the order of their addresses. */
+export function groupOffenders(kernel: Kernel, group: string): GroupOffender[] {
   const folder = `/sys/kernel/iommu_groups/${group}/devices`;
   return kernel
     .list(folder)
     .sort()
-    .flatMap((name) => {
-      const driver = kernel.linkName(`${folder}/${name}/driver`);
+    .flatMap((bdf) => {
+      const driver = kernel.linkName(`${folder}/${bdf}/driver`);
       const harmless = !driver || VFIO_DRIVER.test(driver) || HARMLESS_DRIVERS.has(driver);
-      return harmless ? [] : [`${name} (${driver})`];
+      return harmless ? [] : [{ bdf, driver }];
     });
 }
 

@@ -2,7 +2,7 @@ import { isErrno } from "../ffi/errno.ts";
 import { cString } from "../ffi/libc.ts";
 import { OperatorError } from "../operator-error.ts";
 import { DeviceFile } from "./device-file.ts";
-import { explainAttach, explainOpen } from "./explain.ts";
+import { bindRemedy, explainAttach, explainOpen, nameOffenders } from "./explain.ts";
 import { FdStack } from "./fd-stack.ts";
 import { groupOffenders, type HostDevice } from "./host.ts";
 import type { Kernel } from "./kernel.ts";
@@ -71,8 +71,8 @@ function checkViable(kernel: Kernel, fd: number, path: string, bdf: string, grou
   if (vfio_group_status.read(status).flags & VFIO_GROUP_FLAGS_VIABLE) return;
   const offenders = groupOffenders(kernel, group);
   throw new OperatorError(`IOMMU group ${group} of ${bdf} can not be used`, {
-    why: `all of a group goes to user space or none of it, and in the way is ${offenders.join(", ") || "another owner of the group"}`,
-    remedy: `bind the whole group: vdpactl bind --pci ${bdf}`,
+    why: `all of a group goes to user space or none of it, and in the way is ${nameOffenders(offenders) || "another owner of the group"}`,
+    remedy: offenders.length > 0 ? bindRemedy(bdf, offenders) : "stop that owner first",
     kind: "not-ready",
   });
 }

@@ -169,6 +169,27 @@ describe("openVfio explains", () => {
     expect(error.message).toContain("in the way is 0000:00:05.0 (virtio-pci)");
     expect(error.message).not.toContain("0000:00:06.0");
     expect(error.message).not.toContain("pcieport");
+    expect(error.remedy).toBe(`bind the whole group: vdpactl bind ${BDF} 0000:00:05.0`);
+  });
+
+  test("the same through the character device, all of them in the order of their addresses", () => {
+    const kernel = new FakeKernel().withCdev();
+    kernel.faults.set("VFIO_DEVICE_BIND_IOMMUFD", "EPERM");
+    const devices = "/sys/kernel/iommu_groups/7/devices";
+    for (const other of ["0000:00:05.0", "0000:00:03.0"]) {
+      kernel.links.set(`${devices}/${other}/driver`, "../virtio-pci");
+    }
+    const error = failure(kernel);
+    expect(error.why).toContain("0000:00:03.0 (virtio-pci), 0000:00:05.0 (virtio-pci)");
+    expect(error.remedy).toBe(`bind the whole group: vdpactl bind 0000:00:03.0 ${BDF} 0000:00:05.0`);
+  });
+
+  test("a group that somebody else owns, with no device to bind", () => {
+    const kernel = new FakeKernel();
+    kernel.viable = false;
+    const error = failure(kernel);
+    expect(error.message).toEndWith("in the way is another owner of the group");
+    expect(error.remedy).toBe("stop that owner first");
   });
 
   test("a device that another process has open, with its pid", () => {
