@@ -4,28 +4,8 @@ import type { TableValues } from "../../../../src/cli/verb.ts";
 import type { DEVICE_OPTIONS, DeviceOptions } from "../../../../src/commands/serve/device-options.ts";
 import { severalDevices } from "../../../../src/commands/serve/several-devices.ts";
 import { OperatorError } from "../../../../src/hw/operator-error.ts";
+import { NOTHING } from "./options.ts";
 
-const NOTHING: DeviceOptions = {
-  pci: undefined,
-  sim: false,
-  "sim-fault": [],
-  "sim-fault-later": false,
-  socket: undefined,
-  fd: undefined,
-  client: false,
-  "socket-mode": undefined,
-  "socket-owner": undefined,
-  "socket-group": undefined,
-  "keep-socket": false,
-  queues: undefined,
-  "features-mask": undefined,
-  doorbell: undefined,
-  datapath: undefined,
-  "relay-threads": undefined,
-  bind: false,
-  force: false,
-  trace: false,
-};
 const tables = (...given: Partial<DeviceOptions>[]): TableValues<typeof DEVICE_OPTIONS>[] =>
   given.map((options, i) => ({ where: `table ${i + 1}`, options: { ...NOTHING, ...options } }));
 
