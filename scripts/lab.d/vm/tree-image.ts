@@ -20,12 +20,13 @@ const LEFT_OUT = new Set([
 
 const CARRIED = ["src", "test", "package.json", "tsconfig.json", "bunfig.toml", "dist/vdpactl"];
 
+// mke2fs makes fewer inodes than it is asked for, depending on the size: there is plenty of room for that.
 const PACK = `
 folder=$1 image=$2
 chmod +x "$folder/init" "$folder/scenario" "$folder/with-systemd"
 mib=$(du -sm --apparent-size "$folder" | cut -f1)
 inodes=$(find "$folder" | wc -l)
-mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -N $((inodes + 100)) -d "$folder" "$image" $((mib + mib / 5 + 16))M
+mke2fs -q -t ext4 -O ^has_journal,^metadata_csum -m 0 -N $((3 * inodes + 300)) -d "$folder" "$image" $((mib + mib / 5 + 16))M
 `;
 
 /** Writes the image into `folder` and returns its path. `debianPackage` is carried along as /lab/NAME. */
