@@ -158,49 +158,75 @@ stage.item(20, "REM of an unknown region and from an empty table", async () => {
   expect(await fe.ack(REM_MEM_REG, memReg(region({ mmapOffset: 4096n })))).toBe(0n);
 });
 
-stage.item(21, "memory added while rings run can be used at once", async () => {
-  const guest = await stage.guest();
-  await stage.passFrames(guest);
-  const hotplug = { gpa: 0x20_0000_0000n, uva: 0x7c00_0000_0000n, size: 1 << 20, file: "hotplug" };
-  const [fresh] = createRegions([hotplug]);
-  try {
-    await guest.fe.addMemReg(fresh!.description, fresh!.fd);
-    guest.pairs[0]!.useTransmitBuffersIn(fresh!);
-    await passFrames(guest, { frames: 200, from: 1000 });
-  } finally {
-    fresh!.close();
-  }
-});
+const setTable = (guest: Guest, regions: readonly Region[]) =>
+  guest.fe.ack(
+    SET_MEM_TABLE,
+    memTable(regions.map((region) => region.description)),
+    regions.map((region) => region.fd),
+  );
+/** The two ways to change the table of a guest: each adds or removes one region and returns the ack. */
+const WAYS = [
+  {
+    name: "ADD_MEM_REG and REM_MEM_REG",
+    without: 0n,
+    add: (guest: Guest, { description, fd }: Region) => guest.fe.ack(ADD_MEM_REG, memReg(description), [fd]),
+    remove: (guest: Guest, { description }: Region) => guest.fe.ack(REM_MEM_REG, memReg(description)),
+  },
+  {
+    name: "SET_MEM_TABLE",
+    without: Protocol.CONFIGURE_MEM_SLOTS,
+    add: (guest: Guest, region: Region) => setTable(guest, [...guest.regions, region]),
+    remove: (guest: Guest, gone: Region) =>
+      setTable(
+        guest,
+        guest.regions.filter((region) => region !== gone),
+      ),
+  },
+] as const;
+for (const { name, without, add, remove } of WAYS) {
+  stage.item(21, `${name}: the device sees memory while it is in the table, and only then`, async () => {
+    const guest = await stage.guest({ without });
+    await stage.passFrames(guest);
+    const { maps } = stage.daemon.holdings();
+    const hotplug = { gpa: 0x20_0000_0000n, uva: 0x7c00_0000_0000n, size: 1 << 20, file: "hotplug" };
+    const [extra] = createRegions([hotplug]) as [Region];
+    try {
+      expect(await add(guest, extra)).toBe(0n);
+      expect(stage.daemon.holdings().maps).toBe(maps + 1);
+      guest.pairs[0]!.useTransmitBuffersIn(extra);
+      await passFrames(guest, { frames: 200, from: 1000 });
+      expect(await remove(guest, extra)).toBe(0n);
+      expect(stage.daemon.holdings().maps).toBe(maps);
+      const mark = stage.daemon.log.length;
+      const [report] = await exchange(guest, { frames: 8, from: 2000, patienceMs: 300 });
+      expect(report!.returned).toBe(0);
+      await stage.daemon.logged(/IOVA 0x20[0-9a-f]{8}, where nothing is mapped/, mark);
+    } finally {
+      extra.close();
+    }
+  });
 
-stage.item(21, "the device does not see memory that was removed while rings run", async () => {
-  const guest = await stage.guest();
-  await stage.passFrames(guest);
-  const hotplug = { gpa: 0x20_0000_0000n, uva: 0x7c00_0000_0000n, size: 1 << 20, file: "hotplug" };
-  const [gone] = createRegions([hotplug]);
-  try {
-    await guest.fe.addMemReg(gone!.description, gone!.fd);
-    guest.pairs[0]!.useTransmitBuffersIn(gone!);
-    await passFrames(guest, { frames: 200, from: 1000 });
-    await guest.fe.remMemReg(gone!.description);
-    const mark = stage.daemon.log.length;
-    const [report] = await exchange(guest, { frames: 8, from: 2000, patienceMs: 300 });
-    expect(report!.returned).toBe(0);
-    await stage.daemon.logged(/fault|NEEDS_RESET|not mapped|nothing is mapped|reset/i, mark);
-  } finally {
-    gone!.close();
-  }
-});
-
-stage.item(21, "removing the memory of a running ring is refused", async () => {
-  const guest = await stage.guest();
-  const holder = guest.regions.find((region) => {
-    const { gpa, size } = region.description;
+  stage.item(21, `${name}: removing the memory of a running ring is refused`, async () => {
+    const guest = await stage.guest({ without });
     const at = guest.pairs[0]!.tx.ring.desc.gpa;
-    return gpa <= at && at < gpa + size;
-  })!;
+    const holder = guest.regions.find(({ description: { gpa, size } }) => gpa <= at && at < gpa + size)!;
+    const mark = stage.daemon.log.length;
+    expect(await remove(guest, holder)).not.toBe(0n);
+    await stage.daemon.logged(/ring 1: .*no memory region/, mark);
+    await stage.passFrames(guest);
+  });
+}
+
+stage.item(21, "a table that moves a running ring to another guest address is refused", async () => {
+  const guest = await stage.guest({ without: Protocol.CONFIGURE_MEM_SLOTS });
+  const moved = guest.regions.map(({ description }) => ({
+    ...description,
+    gpa: description.gpa + (1n << 40n),
+  }));
+  const fds = guest.regions.map((region) => region.fd);
   const mark = stage.daemon.log.length;
-  expect(await guest.fe.ack(REM_MEM_REG, memReg(holder.description))).not.toBe(0n);
-  await stage.daemon.logged(/ring/, mark);
+  expect(await guest.fe.ack(SET_MEM_TABLE, memTable(moved), fds)).not.toBe(0n);
+  await stage.daemon.logged(/moves it to another guest address/, mark);
   await stage.passFrames(guest);
 });
 
@@ -223,15 +249,28 @@ stage.item(22, "a table that fails half-way leaves the one before", async () => 
   await stage.passFrames(guest);
   const good = guest.regions.map((region) => region.description);
   const fds = guest.regions.map((region) => region.fd);
+  const fresh = region({ gpa: 0x28_0000_0000n, uva: 0x7a00_0000_0000n });
+  // In the place of a region of the guest's, which must still be there afterwards, comes another file.
+  const other = memory(Number(good[2]!.size));
+  const at = { gpa: 0x30_0000_0000n, uva: 0x7b00_0000_0000n };
   const broken: [RegionDescription, number][] = [
-    [region({ gpa: 0xfee0_0000n, uva: 0x7b00_0000_0000n }), memory()],
-    [region({ gpa: 0x30_0000_0000n, uva: 0x7b00_0000_0000n, size: 2n * MIB }), memory()],
-    [region({ gpa: 0x30_0000_0000n, uva: 0x7b00_0000_0000n }), stage.fd(createEventfd())],
-    [region({ gpa: 0x30_0000_0000n, uva: 0x7b00_0000_0000n }), stage.fd(oddFd.readOnly())],
+    [region({ ...at, gpa: 0xfee0_0000n }), memory()],
+    [region({ ...at, size: 2n * MIB }), memory()],
+    [region(at), stage.fd(createEventfd())],
+    [region(at), stage.fd(oddFd.readOnly())],
   ];
-  for (const [bad, fd] of broken)
-    expect(await guest.fe.ack(SET_MEM_TABLE, memTable([...good, bad]), [...fds, fd])).not.toBe(0n);
+  const before = stage.daemon.holdings();
+  for (const [bad, fd] of broken) {
+    const mark = stage.daemon.log.length;
+    const table = memTable([...good, fresh, bad]);
+    expect(await guest.fe.ack(SET_MEM_TABLE, table, [fds[0]!, fds[1]!, other, memory(), fd])).not.toBe(0n);
+    await stage.daemon.logged(/memory region/, mark);
+    await stage.daemon.backTo(before);
+  }
   await passFrames(guest, { frames: 200, from: 1000 });
+  // Nothing of it is left in the device's table either.
+  await guest.fe.setMemTable([...good, fresh], [...fds, memory()]);
+  await passFrames(guest, { frames: 200, from: 2000 });
 });
 
 for (const [kind, fd] of [
