@@ -94,14 +94,14 @@ for (const [what, log, change] of WRONG_ADDRESSES) {
   );
 }
 
-stage.item(33, "addresses before memory: taken or refused, and the guest can start", async () => {
+stage.item(33, "addresses before memory are refused, and the guest can start", async () => {
   const guest = await stage.idleGuest();
   const { desc, avail, used } = ring(guest);
   await guest.fe.setVringNum(1, 256);
-  await guest.fe.ack(
-    SET_VRING_ADDR,
-    vringAddr(1, { descUva: desc.uva, availUva: avail.uva, usedUva: used.uva }),
-  );
+  const mark = stage.daemon.log.length;
+  const addresses = vringAddr(1, { descUva: desc.uva, availUva: avail.uva, usedUva: used.uva });
+  expect(await guest.fe.ack(SET_VRING_ADDR, addresses)).not.toBe(0n);
+  await stage.daemon.logged(/ring 1: its addresses come before any memory table/, mark);
   await guest.start();
   await stage.passFrames(guest);
 });
@@ -142,19 +142,28 @@ for (const packed of [false, true]) {
   );
 }
 
-stage.item(35, "a packed base beyond the ring", async () => {
-  for (const base of [0x7fff_ffff, 0x8200_8200, 0x8100_8100]) {
-    const log = /base|position|beyond/;
-    await stage.fails(log, async () => {
-      const guest = await stage.idleGuest({ packed: true, base });
-      try {
-        await guest.start();
-      } finally {
-        guest.close();
-      }
-    });
-  }
-});
+const PACKED_BASES: [string, RegExp, number[]][] = [
+  ["beyond the ring", /is beyond a packed ring of 256/, [0x7fff_ffff, 0x8200_8200, 0x8100_8100]],
+  [
+    "whose available position is behind the used one, or more than the ring ahead of it",
+    /more than 256 entries apart/,
+    [0x8005_8003, 0x0005_0003, 0x8003_0005, 0x0003_8005],
+  ],
+];
+for (const [what, log, bases] of PACKED_BASES) {
+  stage.item(35, `a packed base ${what}`, async () => {
+    for (const base of bases) {
+      await stage.fails(log, async () => {
+        const guest = await stage.idleGuest({ packed: true, base });
+        try {
+          await guest.start();
+        } finally {
+          guest.close();
+        }
+      });
+    }
+  });
+}
 stage.item(35, "a split base of more than 16 bits", () =>
   stage.fails(/base|index/, async () => (await stage.idleGuest({ base: 0x10000 })).start()),
 );
