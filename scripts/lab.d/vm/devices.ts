@@ -41,6 +41,8 @@ function nic(shape: NicShape, index: number, iommu: boolean): string {
     `page-per-vq=${onOff(shape.pagePerVq)},in_order=${onOff(shape.inOrder)}`,
     ...(shape.controlQueue === false ? CONTROL_QUEUE_OFF : []),
     ...(shape.mtu === undefined ? [] : [`host_mtu=${shape.mtu}`]),
+    ...(shape.speed === undefined ? [] : [`speed=${shape.speed},duplex=full`]),
+    ...(shape.aer === true ? ["aer=on"] : []),
     ...layout(shape.layout, iommu),
   ].join(",");
 }

@@ -17,6 +17,10 @@ export interface NicShape {
   controlQueue?: boolean;
   vectors?: number;
   mtu?: number;
+  /** Mbit/s that it says its link has, with full duplex; it tells of neither by itself. */
+  speed?: number;
+  /** Has the capability by which PCI errors are reported (AER). */
+  aer?: boolean;
   /** NICs that name the same wire hear each other. Without one the NIC is on its own. */
   wire?: string;
 }
