@@ -155,7 +155,7 @@ export function runDeviceContract(name: string, device: ContractDevice): void {
 
     for (const packed of [false, true]) {
       describe(packed ? "packed" : "split", () => {
-        /** Devices without packed rings have nothing to say here; the lab runs one with and one without. */
+        /** Devices without packed rings have nothing to say here; the lab has one of each kind. */
         const layoutTest = (title: string, body: () => void) =>
           test(title, () => {
             if (!packed || session.offers(VIRTIO_F_RING_PACKED)) body();

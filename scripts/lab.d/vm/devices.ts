@@ -40,6 +40,7 @@ function nic(shape: NicShape, index: number, iommu: boolean): string {
     `mq=${onOff(pairsOf(shape) > 1)},vectors=${vectorsOf(shape)},packed=${onOff(shape.packed)}`,
     `page-per-vq=${onOff(shape.pagePerVq)},in_order=${onOff(shape.inOrder)}`,
     ...(shape.controlQueue === false ? CONTROL_QUEUE_OFF : []),
+    ...(shape.ringReset === false ? ["queue_reset=off"] : []),
     ...(shape.mtu === undefined ? [] : [`host_mtu=${shape.mtu}`]),
     ...(shape.speed === undefined ? [] : [`speed=${shape.speed},duplex=full`]),
     ...(shape.aer === true ? ["aer=on"] : []),

@@ -11,6 +11,8 @@ export interface NicShape {
   packed?: boolean;
   /** Offers IN_ORDER: whatever it is given, it uses in that order. */
   inOrder?: boolean;
+  /** False for a device whose queues can only be reset all together (no RING_RESET). */
+  ringReset?: boolean;
   pairs?: number;
   pagePerVq?: boolean;
   /** False for a device without a control queue and what is steered through it. */
