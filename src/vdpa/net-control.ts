@@ -44,11 +44,10 @@ export class NetControl {
 
   #applyPairs(): void {
     const complete = (pair: number) => this.#enabled.has(2 * pair) && this.#enabled.has(2 * pair + 1);
-    // A device spreads received frames over pairs 0 to N-1: a pair in a hole would swallow them.
-    let pairs = 0;
+    // A device spreads received frames over pairs 0 to N-1: a pair in a hole would swallow them. Pair 0 can not be
+    // switched off by command, but that its doorbells are cut; so the others do not depend on it.
+    let pairs = 1;
     while (complete(pairs)) pairs++;
-    // Pair 0 can not be switched off by command; its doorbells are cut instead.
-    pairs = Math.max(pairs, 1);
     if (pairs === this.#pairs) return;
     if (!this.#queue || !this.#canSetPairs) return;
     this.#queue.setQueuePairs(pairs);

@@ -112,6 +112,20 @@ for (const packed of [false, true]) {
       await passFrames(guest, { frames: 100, from: 5_000_000 });
     }, 60_000);
 
+    test("a ring of the first pair that stands still leaves the other pairs at work", async () => {
+      const guest = await guestOf(await start(), { packed });
+      await passFrames(guest, { frames: 100 });
+      for (const queue of guest.pairs[0]!.queues) {
+        await guest.fe.getVringBase(queue.index);
+        await passFrames(guest, { frames: 100, from: 1000 * (1 + queue.index), pairs: [1] });
+        queue.reset();
+        await startRing(guest.fe, queue);
+      }
+      guest.pairs[0]!.refill();
+      await guest.fe.barrier();
+      await passFrames(guest, { frames: 100, from: 5_000_000 });
+    }, 60_000);
+
     test("without relaying, a base that a fresh device can not take is refused with a reason", async () => {
       const daemon = await start({ args: ["--datapath", "direct"] });
       const mark = daemon.log.length;

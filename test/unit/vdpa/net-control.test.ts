@@ -53,6 +53,22 @@ describe("pairs", () => {
     expect(commands).toEqual(["pairs 3"]);
   });
 
+  test("the first pair can not be switched off, and the others do not stop with it", () => {
+    const { control, commands } = started({ multiqueue: true, rxMode: false });
+    const twoPairs = [0, 1, 2, 3].map((index) => [index, true] as const);
+    control.setEnabled(twoPairs);
+    control.setEnabled([[0, false]]);
+    control.setEnabled([[1, false]]);
+    control.setEnabled([
+      [0, true],
+      [1, true],
+    ]);
+    expect(commands).toEqual(["pairs 2"]);
+    control.setEnabled([[0, false]]);
+    control.setEnabled([[2, false]]);
+    expect(commands).toEqual(["pairs 2", "pairs 1"]);
+  });
+
   test("without MQ nothing is commanded", () => {
     const { control, commands } = started({ multiqueue: false, rxMode: false });
     control.setEnabled([
