@@ -172,7 +172,9 @@ stage.item(
     await guest.fe.barrier();
     done = true;
     for (const report of await flow) expect(report).toMatchObject({ duplicates: 0, wrong: [] });
-    await guest.stop();
+    // The rings stand where they were stopped.
+    const bases = await guest.stop();
+    for (const index of [1, 3]) expect(bases[index]).toBeGreaterThanOrEqual(100);
     await guest.start();
     await passFrames(guest, { frames: 100, from: 10_000_000 });
   },

@@ -5,10 +5,17 @@ export function setOwner(session: Session): void {
   session.owned = true;
 }
 
-/** Deprecated; back-ends are told to disable the rings and to keep the connection's state. */
+/**
+ * Deprecated; back-ends are told to disable the rings and to keep the connection's state. The rings are stopped, each at
+ * its position: that alone keeps a device from receiving into the memory of a front-end that is about to go.
+ */
 export function resetOwner(session: Session): void {
-  session.stopDevice();
-  for (const ring of session.rings) ring.enabled = false;
+  try {
+    for (const ring of session.rings) session.stopRing(ring);
+  } finally {
+    session.stopDevice();
+    for (const ring of session.rings) ring.enabled = false;
+  }
 }
 
 /** Rings and device to their initial state; the memory table stays, as front-ends send only differences of it. */

@@ -8,10 +8,26 @@ const stage = new Stage();
 test("RESET_OWNER stops the device and disables the rings, and keeps what was negotiated", () => {
   stage.run();
   expect(stage.peer.ack(REQUEST.RESET_OWNER)).toBe(0n);
-  expect(stage.device.takeCalls()).toEqual(["stop"]);
+  expect(stage.device.takeCalls()).toEqual(["stopVring 0", "stopVring 1", "stop"]);
   expect(stage.session.rings.some((ring) => ring.enabled || ring.started)).toBe(false);
   expect(stage.session).toMatchObject({ protocolFeatures: ALL });
   expect(stage.device.memory.count).toBe(1);
+});
+
+test("RESET_OWNER keeps the rings' positions", () => {
+  stage.run();
+  stage.device.positions.set(0, 20).set(1, 7);
+  expect(stage.peer.ack(REQUEST.RESET_OWNER)).toBe(0n);
+  expect(stage.session.rings.slice(0, 2).map((ring) => ring.base)).toEqual([20, 7]);
+});
+
+test("RESET_OWNER disables all rings, also where one can not be stopped in order", () => {
+  stage.run();
+  stage.device.failing = "stopVring";
+  expect(stage.peer.ack(REQUEST.RESET_OWNER)).toBe(1n);
+  stage.device.failing = undefined;
+  expect(stage.device.takeCalls()).toContain("stop");
+  expect(stage.session.rings.some((ring) => ring.enabled || ring.started)).toBe(false);
 });
 
 test("RESET_DEVICE brings rings and features to their beginning and keeps memory and owner", () => {
