@@ -3,6 +3,7 @@ import { messageOf, OperatorError } from "../hw/operator-error.ts";
 import type { MappablePage } from "../hw/pci-function.ts";
 import * as F from "../hw/virtio/features.ts";
 import { readNetConfig } from "../hw/virtio/net-config.ts";
+import { VIRTIO_CONFIG_S_NEEDS_RESET } from "../hw/virtio/status.ts";
 import type { VirtioTransport } from "../hw/virtio/transport.ts";
 import type { GuestMemory } from "../memory/guest-memory.ts";
 import { announce } from "./announcement.ts";
@@ -118,6 +119,10 @@ export class VirtioNetDevice implements VdpaDevice {
 
   get running(): boolean {
     return this.#run.live || this.#run.rings.size > 0;
+  }
+
+  get needsReset(): boolean {
+    return this.#run.live && (this.transport.status() & VIRTIO_CONFIG_S_NEEDS_RESET) !== 0;
   }
 
   baseProblem(features: bigint, base: number): string | undefined {

@@ -60,6 +60,8 @@ export interface VdpaDevice {
   baseProblem(features: bigint, base: number): string | undefined;
   /** Whether the device runs (DRIVER_OK). */
   readonly running: boolean;
+  /** The running device has met an error from which only a reset brings it back. */
+  readonly needsReset: boolean;
   /** Negotiates the features, sets up the rings and starts the device. */
   configure(features: bigint, vrings: readonly VringConfig[]): void;
   /** Adds a ring to a running device. */

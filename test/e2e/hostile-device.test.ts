@@ -6,6 +6,7 @@ import { passFrames, wellBehaved } from "./support/well-behaved.ts";
 
 const LIMIT_MS = 120_000;
 const RELAY = ["--datapath", "relay"];
+const NEEDS_RESET = 0x40n;
 
 for (const packed of [false, true]) {
   const layout = packed ? "packed" : "split";
@@ -68,7 +69,7 @@ for (const packed of [false, true]) {
   for (const [fault, complaint] of [
     ["needs-reset", /sim needs a reset: it met an error it can not recover from/],
     ["queue-reset", /queue 0 can not be stopped alone: .*queue_reset.* did not complete/],
-    ["control", /queue 0 can not be stopped alone: .*VQ_PAIRS_SET 1 did not complete/],
+    ["control", /queue 2 can not be stopped alone: .*VQ_PAIRS_SET 1 did not complete/],
     ["gone", /the PCI function is reset instead/],
     ["reset", /the reset \(device_status\) did not complete.*; the PCI function is reset instead/],
   ] as const) {
@@ -81,7 +82,10 @@ for (const packed of [false, true]) {
         const guest = await device.guest({ packed });
         await passFrames(guest, { frames: 30 });
         await device.misbehave();
-        if (fault === "needs-reset") await device.complains(complaint);
+        if (fault === "needs-reset") {
+          await device.complains(complaint);
+          expect((await guest.fe.getStatus()) & NEEDS_RESET).toBe(NEEDS_RESET);
+        }
         const bases = await guest.stop();
         expect(bases).toHaveLength(4);
         if (!packed) expect([bases[1], bases[3]]).toEqual([30, 30]);

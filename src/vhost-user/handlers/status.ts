@@ -1,6 +1,8 @@
 import { OperatorError } from "../../hw/operator-error.ts";
 import {
   statusNames,
+  VIRTIO_CONFIG_S_DRIVER_OK,
+  VIRTIO_CONFIG_S_FAILED,
   VIRTIO_CONFIG_S_FEATURES_OK,
   VIRTIO_CONFIG_S_NEEDS_RESET,
 } from "../../hw/virtio/status.ts";
@@ -28,8 +30,12 @@ export function setStatus(session: Session, { u64 }: { u64: bigint }): void {
       session.featuresRefused ? "FEATURES_OK after refused features" : "FEATURES_OK without any SET_FEATURES",
     );
   }
+  if (added & VIRTIO_CONFIG_S_DRIVER_OK && status & VIRTIO_CONFIG_S_FAILED)
+    refuse("DRIVER_OK after FAILED; only a reset (0) ends that");
   session.status = status;
   session.update();
 }
 
-export const getStatus = (session: Session): bigint => BigInt(session.status);
+export function getStatus({ status, device }: Session): bigint {
+  return BigInt(device.needsReset ? status | VIRTIO_CONFIG_S_NEEDS_RESET : status);
+}

@@ -74,3 +74,20 @@ test("FEATURES_OK needs features", () => {
   stage.peer.post(REQUEST.SET_PROTOCOL_FEATURES, u64s(ALL));
   stage.refuses("SET_STATUS", "FEATURES_OK without any SET_FEATURES", u64s(0xbn));
 });
+
+test("a driver that has given the device up does not start it", () => {
+  stage.negotiate();
+  expect(stage.peer.ack(SET_STATUS, u64s(0x8bn))).toBe(0n);
+  expect(stage.peer.ack(SET_STATUS, u64s(0x8fn))).toBe(1n);
+  expect(stage.peer.get(GET_STATUS)).toBe(0x8bn);
+  stage.refuses("SET_STATUS", "DRIVER_OK after FAILED; only a reset (0) ends that", u64s(0x8fn));
+  expect(stage.device.running).toBe(false);
+});
+
+test("a running device that needs a reset is told of", () => {
+  stage.run();
+  expect(stage.peer.get(GET_STATUS)).toBe(0xfn);
+  stage.device.needsReset = true;
+  expect(stage.peer.get(GET_STATUS)).toBe(0x4fn);
+  stage.device.needsReset = false;
+});

@@ -29,6 +29,7 @@ export class FakeDevice implements VdpaDevice {
   /** Name of the operation that fails. */
   failing: string | undefined;
   running = false;
+  needsReset = false;
   canLog = true;
   canAnnounce = true;
   holdInRelay(): void {}
