@@ -5,7 +5,7 @@ import type { Trace } from "../hw/trace.ts";
 import * as F from "../hw/virtio/features.ts";
 import { VIRTIO_CONFIG_S_DRIVER_OK, VIRTIO_CONFIG_S_NEEDS_RESET } from "../hw/virtio/status.ts";
 import type { DirtyLog } from "../memory/dirty-log.ts";
-import type { DeviceLogging, VdpaDevice, VringConfig } from "../vdpa/vdpa-device.ts";
+import type { VdpaDevice, VringConfig } from "../vdpa/vdpa-device.ts";
 import { DoorbellPages } from "./doorbell-pages.ts";
 import type { DevicePlace } from "./host-notifiers.ts";
 import {
@@ -19,6 +19,7 @@ import type { StateTransfer } from "./state-transfer.ts";
 import { protocolFeaturesOf } from "./successor.ts";
 import { Vring } from "./vring.ts";
 import { vringConfig } from "./vring-config.ts";
+import { wantedLogging } from "./wanted-logging.ts";
 
 /**
  * The state of one front-end's connection: what it negotiated, its rings, and when that makes the device run. Owns
@@ -111,7 +112,7 @@ export class Session {
 
   /** Logs what features, log and rings ask for now. Throws where a running device can not, with nothing changed. */
   updateLogging(): void {
-    const logging = this.#logging();
+    const logging = wantedLogging(this);
     if (logging) {
       this.pages.without(() => this.device.setLogging(logging));
     } else {
@@ -150,21 +151,6 @@ export class Session {
   announce(mac: Uint8Array): void {
     // The ring may come back relayed, with another doorbell.
     this.pages.without(() => this.device.announce(mac));
-  }
-
-  #logging(): DeviceLogging | undefined {
-    const { log, logsAll: data } = this;
-    if (!log) {
-      // Before the start the log may still come.
-      if (!data || !this.device.running) return undefined;
-      throw new OperatorError("LOG_ALL without a log", {
-        why: "SET_LOG_BASE must come before it",
-        kind: "protocol",
-      });
-    }
-    const logged = this.rings.filter((ring) => ring.logUsed);
-    if (!data && logged.length === 0) return undefined;
-    return { log, data, usedRings: new Map(logged.map((ring) => [ring.index, ring.logGpa])) };
   }
 
   /** Starts the device, or rings that a running device lacks, as far as everything is there. Throws what fails. */
@@ -282,7 +268,7 @@ export class Session {
         });
       }
       const rings = this.#startable();
-      this.device.setLogging(this.#logging());
+      this.device.setLogging(wantedLogging(this));
       this.device.configure(
         this.virtioFeatures,
         rings.map((ring) => this.#config(ring)),
