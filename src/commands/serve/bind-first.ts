@@ -1,5 +1,5 @@
 import type { Log } from "../../hw/log.ts";
-import { messageOf, OperatorError } from "../../hw/operator-error.ts";
+import { messageOf } from "../../hw/operator-error.ts";
 import type { DeviceOptions } from "./device-options.ts";
 
 type Bind = (bdfs: readonly string[], log: Log) => Promise<unknown>;
@@ -19,7 +19,7 @@ export async function bindFirst(
     try {
       await bind([pci], log);
     } catch (error) {
-      if (devices.length === 1) throw withoutForce(error, pci);
+      if (devices.length === 1) throw error;
       log.error(`${pci}: ${messageOf(error)}`, {
         event: "bind_failed",
         device: pci,
@@ -32,14 +32,3 @@ export async function bindFirst(
 /** Loaded only where something is to be bound. */
 const bindDevices: Bind = async (bdfs, log) =>
   await (await import("../../hw/pci/bind.ts")).bindDevices(bdfs, log);
-
-/**
- * The flag that takes a device from what uses it is that of `vdpactl bind`. Serve's own `--force` promises something
- * else, that the device's DMA is translated, so that it takes nothing from anybody.
- */
-function withoutForce(error: unknown, bdf: string): unknown {
-  if (!(error instanceof OperatorError) || error.remedy === undefined) return error;
-  const { what, why, kind } = error;
-  const remedy = error.remedy.replace(/\bwith --force\b/, `with vdpactl bind --force ${bdf}`);
-  return remedy === error.remedy ? error : new OperatorError(what, { why, remedy, kind, cause: error });
-}

@@ -1,5 +1,6 @@
 import { accessSync, constants } from "node:fs";
 import { join } from "node:path";
+import { hypervisorPresent } from "../hypervisor.ts";
 import { OperatorError } from "../operator-error.ts";
 import { isBridge, type PciDevice } from "./device.ts";
 import { deviceUses } from "./device-use.ts";
@@ -14,7 +15,7 @@ export function checkUnused(devices: readonly PciDevice[], host: Host): void {
     if (uses.length === 0) continue;
     throw new OperatorError(`${device.bdf} is in use`, {
       why: uses.join("; "),
-      remedy: "end that use first, or take the device from it with --force",
+      remedy: `end that use first, or take the device from it with vdpactl bind --force ${device.bdf}`,
       kind: "refused",
     });
   }
@@ -46,8 +47,7 @@ function withoutIommu({ bdf }: PciDevice, host: Host): OperatorError {
 
 /** How to get an IOMMU: in a guest the hypervisor has to bring one, on a host firmware and kernel. */
 export function iommuRemedy(host: Host): string {
-  const guest = /\bhypervisor\b/.test(readAttribute(join(host.proc, "cpuinfo")) ?? "");
-  return guest
+  return hypervisorPresent(readAttribute(join(host.proc, "cpuinfo")) ?? "")
     ? "give this virtual machine an IOMMU (QEMU: -device intel-iommu,intremap=on,caching-mode=on, and iommu_platform=on for the device) and boot with intel_iommu=on"
     : "enable VT-d, AMD-Vi or SMMU in the firmware and boot with intel_iommu=on (Intel) or amd_iommu=on (AMD)";
 }
