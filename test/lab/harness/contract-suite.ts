@@ -1,4 +1,5 @@
-// The suite of test/contract against two NICs of the VM that differ in what they offer. (The simulated device needs no VM.)
+// The suite of test/contract against two NICs of the VM that differ in what they offer. (The simulated device needs
+// no VM.)
 import { attempt } from "./command.ts";
 import { hugepages } from "./hugepages.ts";
 import type { Lab } from "./lab.ts";

@@ -9,22 +9,14 @@ import { closeFd, dupFd, memfd } from "../../../../src/hw/ffi/fd.ts";
 import { boundPath, listenUnix, unixSocketPair } from "../../../../src/hw/ffi/unix-socket.ts";
 import { ReceivingManager } from "../../../support/service-manager.ts";
 import { CollectedLog } from "../../../support/virtio-driver/collected-log.ts";
+import { NOTHING } from "../../commands/serve/options.ts";
 
 const cleanup: (() => void)[] = [];
 afterEach(() => {
   for (const step of cleanup.splice(0).reverse()) step();
 });
 
-const options = (given: Partial<MeetingOptions> = {}): MeetingOptions => ({
-  socket: undefined,
-  fd: undefined,
-  client: false,
-  "socket-mode": undefined,
-  "socket-owner": undefined,
-  "socket-group": undefined,
-  "keep-socket": false,
-  ...given,
-});
+const options = (given: Partial<MeetingOptions> = {}): MeetingOptions => ({ ...NOTHING, ...given });
 
 /** A socket that listens, as the manager passes it. */
 function listening(name: string): Required<PassedSocket> & { path: string } {
